@@ -1,0 +1,105 @@
+# Every command of the project. Needs Python 3.11 or newer, make and git; `make` alone lists the commands.
+
+HOST     ?= 127.0.0.1
+PORT     ?= 3000
+DEVICE   ?= cpu# cpu or gpu: which lock file the serving environment is made from
+GRACE    ?= 30# seconds a stopping server gives the requests in flight
+DURATION ?= 60# seconds of load
+USERS    ?= 8
+P95      ?= 1000# milliseconds
+BACKEND  ?= docker# or podman, buildah, ...: what builds the container image
+OUTPUT   ?= $(RUN)/package
+
+PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV   := .venv
+SERVE  := .venv-$(DEVICE)
+RUN_PY := $(VENV)/bin/python
+
+ifeq ($(DEVICE),gpu)
+export ATTENTIVE_PROVIDER ?= CUDAExecutionProvider
+endif
+export BENTOML_DO_NOT_TRACK := True
+export BENTOML_HOME := $(CURDIR)/.bentoml
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help serve test check format data train export evaluate loadtest bento image lock clean
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The server keeps its metrics under BENTOML_HOME and empties them when it starts, so each port has its own.
+serve: export BENTOML_HOME := $(CURDIR)/.bentoml/$(PORT)
+serve: $(SERVE)/ready  ## serve the shipped packages on HOST:PORT; DEVICE=gpu for onnxruntime-gpu
+	$(SERVE)/bin/bentoml serve service.service:Attentive --host $(HOST) --port $(PORT) \
+		--timeout-graceful-shutdown $(GRACE)
+
+test: $(VENV)/ready  ## run all tests that need no GPU
+	$(RUN_PY) -m pytest $(ARGS)
+
+check: $(VENV)/ready  ## ruff, mypy, import rules
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(RUN_PY) -m pytest -q tests/test_imports.py
+
+format: $(VENV)/ready  ## let ruff mend what it can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+data: $(VENV)/ready  ## clean and tokenise parallel text: CONFIG=... DATA=... FILES="a.tsv.xz b.tsv.xz"
+	$(call need,CONFIG DATA FILES)
+	$(RUN_PY) -m models.data --config $(CONFIG) --output $(DATA) $(ARGS) $(FILES)
+
+train: $(VENV)/ready  ## train a model, or go on training it: CONFIG=... DATA=... RUN=... ARGS="--max-minutes 60"
+	$(call need,CONFIG DATA RUN)
+	$(RUN_PY) -m models.train --config $(CONFIG) --data $(DATA) --run $(RUN) $(ARGS)
+
+export: $(VENV)/ready  ## write the model package of a trained run: RUN=... SENTENCES=a.tsv OUTPUT=RUN/package
+	$(call need,RUN SENTENCES)
+	$(RUN_PY) -m export $(RUN) --output $(OUTPUT) --sentences $(SENTENCES) $(ARGS)
+
+evaluate: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## BLEU of the served packages over HTTP: SETS="test.en-fr.tsv ..."
+	$(call need,SETS)
+	$(RUN_PY) -m loadtests.evaluate $(if $(URL),--url $(URL)) $(ARGS) $(SETS)
+
+loadtest: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## Locust for DURATION seconds with USERS users, limit P95 ms; URL=... for a running server
+	$(RUN_PY) -m loadtests.run --users $(USERS) --duration $(DURATION) --p95 $(P95) $(if $(URL),--url $(URL)) $(ARGS)
+
+bento: $(VENV)/ready  ## build the bento
+	$(VENV)/bin/bentoml build
+
+image: bento  ## build the container image with BACKEND
+	$(VENV)/bin/bentoml containerize attentive:latest --backend $(BACKEND) --image-tag attentive:latest
+
+# pip must find a CPU build of torch (PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL), or CUDA's libraries end up in dev.lock.
+COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile --quiet --upgrade --strip-extras --allow-unsafe \
+	--no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host pyproject.toml
+lock: $(VENV)/ready  ## compile the lock files anew from pyproject.toml
+	$(COMPILE) --extra cpu --extra train --extra load --extra dev --output-file requirements/dev.lock
+	sed 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements/dev.lock > $(VENV)/dev.lock && mv $(VENV)/dev.lock requirements/dev.lock
+	$(COMPILE) --extra cpu --constraint requirements/dev.lock --output-file requirements/cpu.lock
+	$(COMPILE) --extra gpu --constraint requirements/dev.lock --output-file requirements/gpu.lock
+
+clean:  ## remove environments, caches and built bentos; trained runs and reports stay
+	rm -rf .venv .venv-cpu .venv-gpu .bentoml .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/ready: requirements/dev.lock
+	$(call install)
+
+$(SERVE)/ready: requirements/$(DEVICE).lock
+	$(call install)
+
+# $(call need,NAMES): stop with a message where a variable that the command needs is empty.
+need = @$(foreach name,$(1),$(if $($(name)),:,echo "make $@ needs $(name)=..."; exit 2);)
+
+# A fresh environment from the lock file that the target depends on; the target itself marks it as complete.
+define install
+@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found"; exit 2; }
+@echo "Setting up $(@D) from $<, a minute or two ..."
+@$(PYTHON) -m venv --clear $(@D)
+@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+@touch $@
+endef

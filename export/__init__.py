@@ -1,0 +1,1 @@
+"""From a trained checkpoint to a model package: ONNX graphs, quantisation, parity check, manifest."""

@@ -1,0 +1,104 @@
+"""A thin builder for ONNX graphs: values are names, operators are calls, weights are stored once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from export.package import TensorSpec
+
+OPSET = 21
+IR_VERSION = 10
+MICROSOFT = "com.microsoft"
+ELEMENT = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
+Shape = Sequence[int | str]
+
+
+class Graph:
+    """One graph under construction. Method names are those of the ONNX operators where they stand for one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: dict[str, onnx.TensorProto] = {}
+        self.inputs: list[onnx.ValueInfoProto] = []
+        self.outputs: list[onnx.ValueInfoProto] = []
+
+    def input(self, name: str, dtype: str, shape: Shape) -> str:
+        self.inputs.append(helper.make_tensor_value_info(name, ELEMENT[dtype], shape))
+        return name
+
+    def output(self, value: str, name: str, dtype: str, shape: Shape) -> None:
+        self.nodes.append(helper.make_node("Identity", [value], [name]))
+        self.outputs.append(helper.make_tensor_value_info(name, ELEMENT[dtype], shape))
+
+    def input_of(self, spec: TensorSpec) -> str:
+        return self.input(spec.name, spec.dtype, spec.shape)
+
+    def output_of(self, value: str, spec: TensorSpec) -> None:
+        self.output(value, spec.name, spec.dtype, spec.shape)
+
+    def weight(self, name: str, array: np.ndarray) -> str:
+        """An initializer, added at its first use."""
+        if name not in self.weights:
+            self.weights[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        return name
+
+    def constant(self, value: object, dtype: type | np.dtype = np.int64) -> str:
+        """An initializer named by its content."""
+        array = np.array(value, dtype)
+        return self.weight(f"const.{array.dtype}.{array.shape}.{array.tobytes().hex()}", array)
+
+    def number(self, value: float) -> str:
+        return self.constant(value, np.float32)
+
+    def many(self, operator: str, inputs: Sequence[str], count: int, **attributes: Any) -> list[str]:
+        """An operator with ``count`` outputs."""
+        index = len(self.nodes)
+        outputs = [f"{operator}.{index}.{i}" for i in range(count)]
+        domain = str(attributes.pop("domain", ""))
+        node = helper.make_node(operator, inputs, outputs, name=f"{operator}.{index}", domain=domain, **attributes)
+        self.nodes.append(node)
+        return outputs
+
+    def op(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """An operator with one output."""
+        return self.many(operator, inputs, 1, **attributes)[0]
+
+    def reshape(self, value: str, shape: Sequence[int]) -> str:
+        """``0`` keeps a dimension, ``-1`` infers one."""
+        return self.op("Reshape", value, self.constant(list(shape)))
+
+    def unsqueeze(self, value: str, *axes: int) -> str:
+        return self.op("Unsqueeze", value, self.constant(list(axes)))
+
+    def squeeze(self, value: str, *axes: int) -> str:
+        return self.op("Squeeze", value, self.constant(list(axes)))
+
+    def transpose(self, value: str, *axes: int) -> str:
+        return self.op("Transpose", value, perm=list(axes))
+
+    def size(self, value: str, axis: int) -> str:
+        """Length of one axis, as a scalar."""
+        return self.squeeze(self.op("Shape", value, start=axis, end=axis + 1), 0)
+
+    def visible(self, size: str, count: str) -> str:
+        """Zero for positions below ``count [B]`` and a large negative number from there on: ``[B, size]``."""
+        position = self.unsqueeze(self.op("Range", self.constant(0), size, self.constant(1)), 0)
+        seen = self.op("Less", position, self.unsqueeze(count, 1))
+        return self.op("Where", seen, self.number(0.0), self.number(MASKED))
+
+    def save(self, path: Path) -> None:
+        """Check and write. Raises ``onnx.checker.ValidationError`` for a malformed graph."""
+        graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, list(self.weights.values()))
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="attentive")
+        onnx.checker.check_model(model)
+        onnx.save(model, str(path))
+
+
+MASKED = -1e9
+"""Added to the score of a position that must not be seen: its softmax weight is exactly zero."""

@@ -1,0 +1,180 @@
+"""The model package on disk: what is in it, writing it, opening it verified.
+
+Shared by export and serving, so it needs neither torch, nor onnx, nor BentoML.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+FORMAT: Literal[1] = 1
+MANIFEST = "manifest.json"
+Precision = Literal["fp32", "int8"]
+Part = Literal["encoder", "decoder"]
+
+
+class PackageError(Exception):
+    """A package that is incomplete, altered or of a later format; the message names the file."""
+
+    def __init__(self, file: Path, reason: str) -> None:
+        super().__init__(f"{file}: {reason}")
+        self.file = file
+        self.reason = reason
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class File(Record):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """A plain name, so that a package cannot point outside itself."""
+    sha256: str
+
+
+class TensorSpec(Record):
+    """A tensor that travels from the encoder to the decoder, or from step to step.
+
+    ``shape`` has numbers and names: ``batch``, ``source`` (positions of the source) and ``time`` (decoded so far).
+    A state with a ``time`` axis starts empty; the decoder returns its newest entry only, without that axis, and the
+    caller writes it at the row's position. Every other state is returned whole.
+    """
+
+    name: str
+    dtype: Literal["float32", "int64"]
+    shape: list[int | str]
+    pad: float = 0.0
+    """What stands where a row has no source position."""
+
+
+class Special(Record):
+    pad: int
+    unk: int
+    bos: int
+    eos: int
+
+
+class Alignment(Record):
+    shift: Literal[0, 1]
+    """1: the attention of the step that reads a target token aligns it; 0: that of the step that predicts it."""
+    layer: int | None
+    heads: str
+
+
+class Corpus(Record):
+    name: str
+    pairs: int
+    licence: str | None = None
+
+
+class Score(Record):
+    set: str
+    direction: tuple[str, str]
+    precision: Precision
+    metric: str
+    value: float
+    signature: str
+
+
+class Graphs(Record):
+    encoder: File
+    decoder: File
+
+
+class LaterFormat(BaseModel):
+    format: Annotated[int, Field(gt=FORMAT)]
+
+
+class Manifest(Record):
+    format: Literal[1] = FORMAT
+    name: str
+    version: str
+    architecture: str
+    directions: list[tuple[str, str]]
+    special: Special
+    tags: dict[str, int]
+    """Language to the id of its target tag, the first token of a source."""
+    max_length: int
+    """Longest source and longest target in sub-words, tag and EOS included."""
+    tokenizer: File
+    graphs: dict[Precision, Graphs]
+    memory: list[TensorSpec]
+    state: list[TensorSpec]
+    alignment: Alignment
+    licence: str
+    training_data: list[Corpus]
+    scores: list[Score] = []
+    parameters: int
+
+    @property
+    def precisions(self) -> list[Precision]:
+        return list(self.graphs)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file. Raises ``OSError`` if it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Package:
+    """A verified package; make one with :meth:`open`."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: Path) -> "Package":
+        """Read the manifest and verify every file it names. Raises :class:`PackageError`."""
+        file = path / MANIFEST
+        try:
+            text = file.read_bytes()
+        except OSError as error:
+            raise PackageError(file, error.strerror or "cannot be read") from error
+        try:
+            manifest = Manifest.model_validate_json(text)
+        except ValidationError as error:
+            raise PackageError(file, cls._why(text, error)) from error
+        package = cls(path, manifest)
+        for entry in package.files():
+            package._verify(entry)
+        return package
+
+    @staticmethod
+    def _why(text: bytes, error: ValidationError) -> str:
+        """A later format may have fields unknown here: say that first."""
+        try:
+            later = LaterFormat.model_validate_json(text)
+        except ValidationError:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            return f"{where}: {first['msg']}"
+        return f"format {later.format} is newer than {FORMAT}, the latest known"
+
+    def _verify(self, entry: File) -> None:
+        file = self.path / entry.name
+        try:
+            digest = sha256(file)
+        except OSError as error:
+            raise PackageError(file, error.strerror or "cannot be read") from error
+        if digest != entry.sha256:
+            raise PackageError(file, "differs from the sha256 in the manifest")
+
+    def files(self) -> list[File]:
+        graphs = [file for graph in self.manifest.graphs.values() for file in (graph.encoder, graph.decoder)]
+        return [self.manifest.tokenizer, *graphs]
+
+    @property
+    def tokenizer_path(self) -> Path:
+        return self.path / self.manifest.tokenizer.name
+
+    def graph(self, precision: str, part: Part) -> Path:
+        """Path of a graph. Raises ``KeyError`` for a precision the package does not have."""
+        graphs = self.manifest.graphs[precision]  # type: ignore[index]
+        return self.path / (graphs.encoder if part == "encoder" else graphs.decoder).name
+
+    def save_manifest(self) -> None:
+        (self.path / MANIFEST).write_text(self.manifest.model_dump_json(indent=2) + "\n")

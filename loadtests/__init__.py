@@ -1,0 +1,1 @@
+"""Load and quality of the served packages, measured over HTTP. Nothing may import this from the other rooms."""

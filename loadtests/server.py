@@ -1,0 +1,102 @@
+"""A server to measure: one that runs already, or one of our own for as long as it is needed."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import MappingProxyType
+
+import httpx
+
+from loadtests.machine import ROOT
+
+READY_SECONDS = 300.0
+"""How long a server may take until it is ready; the first start sets up its environment."""
+STOP_SECONDS = 60.0
+POLL_SECONDS = 0.1
+EXISTS = 0
+"""The signal that only asks whether there is anybody to receive it."""
+LOG_LINES = 20
+
+
+class ServerError(Exception):
+    """There is no server to measure; the message says why."""
+
+
+@contextmanager
+def served(
+    url: str | None,
+    log: Path,
+    ready_seconds: float = READY_SECONDS,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[str]:
+    """Base address of a server that is ready: ``url``, or without one that of ``make serve`` on a free port
+    with ``environment`` added to this process's.
+
+    Raises ``ServerError``. A server that was started here writes to ``log`` and is stopped at the end, come what may.
+    """
+    if url is not None:
+        url = url.rstrip("/")
+        if not ready(url):
+            raise ServerError(f"{url}/readyz does not answer with 200")
+        yield url
+        return
+    port = free_port()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            ["make", "--no-print-directory", "serve", "HOST=127.0.0.1", f"PORT={port}"],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # so that its workers can be stopped with it
+        )
+    try:
+        wait(f"http://127.0.0.1:{port}", process, log, ready_seconds)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        stop(process)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def wait(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
+    """Until ``url`` is ready. Raises ``ServerError`` with the end of ``log`` if that does not come about."""
+    deadline = time.monotonic() + seconds
+    while not ready(url):
+        ended = process.poll() is not None
+        if ended or time.monotonic() > deadline:
+            what = "ended before it was ready" if ended else f"was not ready after {seconds:g} s"
+            tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+            raise ServerError("\n".join([f"the server {what}; the end of {log}:", *tail]))
+        time.sleep(POLL_SECONDS)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process group to end, and make it if it does not; returns when the last member is gone."""
+    deadline = time.monotonic() + STOP_SECONDS
+    number: int = signal.SIGTERM
+    with suppress(ProcessLookupError):
+        while True:
+            os.killpg(process.pid, number)
+            process.poll()  # a child that has ended is a member of its group until somebody asks for its exit status
+            time.sleep(POLL_SECONDS)
+            number = signal.SIGKILL if time.monotonic() > deadline else EXISTS

@@ -1,0 +1,1 @@
+"""Attention mechanisms, two translators built on them, and their training."""

@@ -1,0 +1,82 @@
+"""Checkpoints: what resuming and averaging need, written whole or not at all."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+
+from models.bahdanau import Bahdanau
+from models.config import Config, TransformerConfig
+from models.transformer import Transformer
+from models.translator import Translator
+
+Weights = dict[str, torch.Tensor]
+
+
+def build(config: Config) -> Translator:
+    """The untrained model of a configuration, seeded by it."""
+    torch.manual_seed(config.training.seed)
+    if isinstance(config.model, TransformerConfig):
+        return Transformer(config.model)
+    return Bahdanau(config.model)
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write beside, then rename: a process killed half-way leaves the previous checkpoint intact."""
+    partial = path.with_suffix(".partial")
+    torch.save(content, partial)
+    partial.replace(path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Tensors and plain values only; nothing in the file is executed."""
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def average(paths: list[Path]) -> Weights:
+    """Mean of the weights of several checkpoints. Raises ``ValueError`` for an empty list."""
+    if not paths:
+        raise ValueError("no checkpoints to average")
+    states: list[Weights] = [load(path)["model"] for path in paths]
+    first = states[0]
+    return {name: torch.stack([s[name].double() for s in states]).mean(0).to(first[name].dtype) for name in first}
+
+
+class Training(BaseModel):
+    """How a run went, for the model card."""
+
+    steps: int
+    tokens: int
+    """Target tokens learnt from."""
+    minutes: float
+    device: str
+    corpora: dict[str, int]
+    """Pairs at hand of each corpus."""
+    history: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run on disk: all that export needs."""
+
+    path: Path
+    config: Config
+    training: Training
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """Raises ``FileNotFoundError`` where training has not finished."""
+        config = Config.model_validate_json((path / "config.json").read_text())
+        return cls(path, config, Training.model_validate_json((path / "training.json").read_text()))
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.path / "tokenizer.model"
+
+    def model(self) -> Translator:
+        """The trained model, in evaluation mode."""
+        model = build(self.config)
+        model.load_state_dict(load(self.path / "final.pt")["model"])
+        return model.eval()

@@ -1,0 +1,1 @@
+"""One module per dialect of HTTP, all thin over :mod:`service.core`."""

@@ -1,0 +1,81 @@
+"""The native API."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, Request, Response
+from starlette.requests import ClientDisconnect
+
+from service.core import Translator
+from service.schemas import ErrorReply, LanguagesReply, ModelsReply, TranslateReply, TranslateRequest
+
+T = TypeVar("T")
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "`invalid_json`"},
+    404: {"description": "`unknown_model`, `unknown_direction`"},
+    413: {"description": "`too_large`: the body, the list or a text"},
+    422: {"description": "`invalid_request`, with the field"},
+    429: {"description": "`overloaded`: the queue is full; see Retry-After"},
+    503: {"description": "`unavailable`: starting or stopping; see Retry-After"},
+    504: {"description": "`timeout`"},
+}
+
+router = APIRouter(prefix="/v1", tags=["translation"])
+
+
+def translator_of(request: Request) -> Translator:
+    translator: Translator = request.app.state.translator
+    return translator
+
+
+Core = Annotated[Translator, Depends(translator_of)]
+
+
+@router.post(
+    "/translate",
+    response_model=TranslateReply,
+    responses={status: {"model": ErrorReply, **answer} for status, answer in ERRORS.items()},
+)
+async def translate(body: TranslateRequest, request: Request, translator: Core) -> Response:
+    """Translate a text or a list of texts.
+
+    White space and line breaks between sentences come back as they were; text without words comes back as it is. A lone
+    surrogate is replaced by U+FFFD, with a warning.
+    """
+    reply = await unless_disconnected(request, translator.translate(body))
+    # The reply is valid by construction; FastAPI would check every number of every matrix again.
+    return Response(reply.model_dump_json(exclude_none=True), media_type="application/json")
+
+
+@router.get("/models")
+async def models(translator: Core) -> ModelsReply:
+    """The models that serve."""
+    return ModelsReply(models=translator.models())
+
+
+@router.get("/languages")
+async def languages(translator: Core) -> LanguagesReply:
+    """Source languages, and what each can be translated into."""
+    return LanguagesReply(languages=translator.languages())
+
+
+async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, which is cancelled when the client goes away; then raises ``ClientDisconnect``."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,93 @@
+"""The outermost layer of every request: its id, the limit on its body, its metrics, and the last catch for errors."""
+
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import errors, metrics
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+"""What is taken over from the caller's X-Request-ID; anything else is replaced."""
+CLIENT_GONE = 499
+"""Nobody reads this status; it is what the metrics count."""
+
+
+class Boundary:
+    """ASGI middleware. Where it is there twice, around BentoML and within, only the outer one acts."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self.app = app
+        self.max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or "request_id" in scope.setdefault("state", {}):
+            return await self.app(scope, receive, send)
+        request_id = scope["state"]["request_id"] = _request_id(Headers(scope=scope))
+        started, status = time.perf_counter(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        try:
+            body = await _read(scope, receive, self.max_body_bytes)
+            await self.app(scope, _replay(body, receive), send_with_id)
+        except ClientDisconnect:
+            await Response(status_code=CLIENT_GONE)(scope, receive, send_with_id)
+        except Exception as error:  # noqa: BLE001 - the last catch
+            failure = errors.from_exception(error)
+            if isinstance(failure, errors.Internal):
+                errors.log_unexpected(error, request_id)
+            if not status:
+                metrics.REFUSED.labels(failure.code).inc()
+                await errors.response(failure, request_id)(scope, receive, send_with_id)
+        finally:
+            route = getattr(scope.get("route"), "path", "") or "unmatched"
+            metrics.REQUESTS.labels(route, str(status)).inc()
+            metrics.REQUEST_SECONDS.labels(route).observe(time.perf_counter() - started)
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises :class:`service.errors.TooLarge` as soon as it is known to be over ``limit`` bytes."""
+    too_large = errors.TooLarge(f"a body has at most {limit} bytes")
+    announced = Headers(scope=scope).get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise too_large
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
+            raise too_large
+        more = message.get("more_body", False)
+    return b"".join(chunks)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """The body in one message, then whatever the server has to tell, as that the client is gone."""
+    unread = True
+
+    async def replay() -> Message:
+        nonlocal unread
+        if unread:
+            unread = False
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return replay

@@ -1,0 +1,165 @@
+"""What can go wrong, and how it is answered: the one place that knows status codes.
+
+::
+
+    ServiceError
+    ├── InvalidJSON         400  invalid_json
+    ├── NotFound            404  not_found            no such route
+    ├── UnknownModel        404  unknown_model
+    ├── UnknownDirection    404  unknown_direction
+    ├── MethodNotAllowed    405  method_not_allowed
+    ├── TooLarge            413  too_large
+    ├── InvalidRequest      422  invalid_request
+    ├── Overloaded          429  overloaded           Retry-After
+    ├── Internal            500  internal
+    ├── Unavailable         503  unavailable          Retry-After
+    └── Timeout             504  timeout
+
+Everything else that is raised becomes one of these in :func:`from_exception`.
+"""
+
+# ruff: noqa: N818 - they are named like their codes
+
+import logging
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+logger = logging.getLogger("attentive")
+
+MAX_MESSAGE = 300
+"""Code points of a message: it may quote the request, which may be long."""
+
+
+class ServiceError(Exception):
+    """A refusal with a status, a code and, where one is at fault, a field of the request."""
+
+    status = 500
+    code = "internal"
+    retry_after: int | None = None
+    """Seconds."""
+
+    def __init__(self, message: str, *, field: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.headers = dict(headers or {})
+
+
+class InvalidJSON(ServiceError):
+    status, code = 400, "invalid_json"
+
+
+class NotFound(ServiceError):
+    status, code = 404, "not_found"
+
+
+class UnknownModel(ServiceError):
+    status, code = 404, "unknown_model"
+
+
+class UnknownDirection(ServiceError):
+    status, code = 404, "unknown_direction"
+
+
+class MethodNotAllowed(ServiceError):
+    status, code = 405, "method_not_allowed"
+
+
+class TooLarge(ServiceError):
+    status, code = 413, "too_large"
+
+
+class InvalidRequest(ServiceError):
+    status, code = 422, "invalid_request"
+
+
+class Overloaded(ServiceError):
+    status, code, retry_after = 429, "overloaded", 1
+
+
+class Internal(ServiceError):
+    status, code = 500, "internal"
+
+
+class Unavailable(ServiceError):
+    status, code, retry_after = 503, "unavailable", 5
+
+
+class Timeout(ServiceError):
+    status, code = 504, "timeout"
+
+
+def from_exception(error: Exception) -> ServiceError:  # noqa: PLR0911 - a table
+    """The refusal that answers ``error``; :class:`Internal` for what nobody foresaw."""
+    match error:
+        case ServiceError():
+            return error
+        case RequestValidationError() if isinstance(error.body, bytes) and error.body:
+            return InvalidJSON("the body is not JSON sent as application/json")
+        case RequestValidationError() | ValidationError():
+            return _from_validation(error.errors())
+        case HTTPException(status_code=404):
+            return NotFound("no such route")
+        case HTTPException(status_code=405):
+            return MethodNotAllowed("this route does not have that method", headers=error.headers)
+        case HTTPException(status_code=400):
+            return InvalidJSON("the body is not JSON")
+        case TimeoutError():
+            return Timeout("the deadline passed before the translation was done")
+        case _:
+            return Internal("unexpected error; the server's log has it under this request_id")
+
+
+def _from_validation(problems: Sequence[Any]) -> ServiceError:
+    """Name the deepest problem: where a union fails, that is in the branch the caller meant."""
+    if any(problem["type"] == "json_invalid" for problem in problems):
+        return InvalidJSON("the body is not JSON")
+    problem = max(problems, key=lambda found: len(found["loc"]))
+    loc = [part for part in problem["loc"] if part != "body"]
+    if not loc:
+        if problem["type"] == "missing":
+            return InvalidJSON("the body is empty")
+        return InvalidRequest("the body is not a JSON object")
+    # Past the field's name there are indexes into lists, and the names of a union's branches, which say nothing.
+    field = str(loc[0]) + "".join(f"[{part}]" for part in loc[1:] if isinstance(part, int))
+    return InvalidRequest(f"{field}: {problem['msg']}", field=field)
+
+
+def body(error: ServiceError, request_id: str | None) -> dict[str, Any]:
+    """The error's JSON body, with text that UTF-8 can carry."""
+    return {
+        "code": error.code,
+        "message": _printable(error.message),
+        "field": None if error.field is None else _printable(error.field),
+        "request_id": request_id,
+    }
+
+
+def response(error: ServiceError, request_id: str) -> JSONResponse:
+    headers = dict(error.headers)
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    return JSONResponse({"error": body(error, request_id)}, status_code=error.status, headers=headers)
+
+
+def log_unexpected(error: Exception, request_id: str) -> None:
+    """Log where ``error`` came from. Its message is left out: it may quote the text of the request."""
+    trace = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("request %s failed: %s\n%s", request_id, type(error).__name__, trace)
+
+
+def without_input(record: logging.LogRecord) -> bool:
+    """A filter for BentoML's log of its native endpoint: a validation error there quotes the request."""
+    if record.exc_info and isinstance(record.exc_info[1], ValidationError):
+        record.exc_info = None
+    return True
+
+
+def _printable(text: str) -> str:
+    return text[:MAX_MESSAGE].encode("utf-8", "replace").decode("utf-8")

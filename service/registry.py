@@ -1,0 +1,108 @@
+"""The packages that are served: opening them, and choosing one for a request."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.package import Manifest, Package, PackageError
+from service.engine import Engine
+from service.errors import UnknownDirection, UnknownModel
+from service.settings import Settings
+from service.text.tokens import Tokenizer
+
+logger = logging.getLogger("attentive")
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A package with its engine and tokenizer."""
+
+    manifest: Manifest
+    engine: Engine
+    tokenizer: Tokenizer
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    def is_called(self, name: str) -> bool:
+        return name in (self.name, self.manifest.architecture)
+
+    def source_ids(self, subwords: Sequence[int], target: str) -> list[int]:
+        """What the encoder reads: tag, sub-words, EOS."""
+        return [self.manifest.tags[target], *subwords, self.manifest.special.eos]
+
+    @property
+    def max_subwords(self) -> int:
+        """Of one sentence, without tag and EOS."""
+        return self.manifest.max_length - 2
+
+
+class Registry:
+    """Models in the order of preference; the first that has a direction serves it."""
+
+    def __init__(self, models: Sequence[Model] = (), default: str = "") -> None:
+        self.models = sorted(models, key=lambda model: (not model.is_called(default), model.name))
+
+    def select(self, name: str | None, source: str, target: str) -> Model:
+        """Raises :class:`UnknownModel` and :class:`UnknownDirection`."""
+        for model in self.named(name):
+            if (source, target) in model.manifest.directions:
+                return model
+        raise UnknownDirection(f"no model translates from {source} to {target}: see /v1/languages", field="target")
+
+    def sources(self, name: str | None, target: str) -> list[str]:
+        """Languages that can be translated into ``target``. Raises :class:`UnknownModel`, :class:`UnknownDirection`."""
+        pairs = [pair for model in self.named(name) for pair in model.manifest.directions]
+        found = sorted({source for source, to in pairs if to == target})
+        if not found:
+            raise UnknownDirection(f"no model translates to {target}: see /v1/languages", field="target")
+        return found
+
+    def named(self, name: str | None) -> list[Model]:
+        """Models with that name or architecture, all for None. Raises :class:`UnknownModel` if there is none."""
+        if name is None:
+            return self.models
+        found = [model for model in self.models if model.is_called(name)]
+        if not found:
+            raise UnknownModel(f"no model is called {name}: see /v1/models", field="model")
+        return found
+
+    def languages(self) -> dict[str, list[str]]:
+        """Source language to the languages it can be translated into, both in alphabetical order."""
+        pairs = sorted({pair for model in self.models for pair in model.manifest.directions})
+        return {source: [to for origin, to in pairs if origin == source] for source, _ in pairs}
+
+
+def open_models(settings: Settings) -> list[Model]:
+    """Every package in the directory of the settings, its engine running.
+
+    One that cannot be served is left out, and the log names the file that is wrong; the others serve.
+    """
+    paths = sorted(settings.packages.iterdir()) if settings.packages.is_dir() else []
+    models = [_open(path, settings) for path in paths if path.is_dir() and not path.name.startswith(".")]
+    return [model for model in models if model is not None]
+
+
+def _open(path: Path, settings: Settings) -> Model | None:
+    try:
+        package = Package.open(path)
+        engine = Engine(
+            package,
+            precision=settings.precision,
+            provider=settings.provider,
+            slots=settings.slots,
+            queue_size=settings.queue_size,
+            threads=settings.decode_threads,
+        )
+        model = Model(package.manifest, engine, Tokenizer(package.tokenizer_path))
+    except PackageError as error:
+        logger.error("package refused: %s", error)
+        return None
+    except Exception:
+        logger.exception("package refused: %s", path)
+        return None
+    engine.start()
+    logger.info("package %s %s opened", model.name, package.manifest.version)
+    return model

@@ -1,0 +1,203 @@
+"""Requests and replies of the native API. Offsets count Unicode code points."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_BEAM = 8
+"""Candidates for each row that a package's decoder graph can give."""
+
+REQUEST_EXAMPLES: list[Any] = [
+    {"text": "I drink milk.", "target": "fr"},
+    {
+        "text": ["Good morning!", "The cat sleeps.\nIt is late."],
+        "source": "en",
+        "target": "fr",
+        "model": "transformer",
+        "beam_size": 4,
+        "alternatives": 1,
+        "attention": "weights",
+        "tokens": "words",
+    },
+]
+REPLY_EXAMPLE: Any = {
+    "model": "transformer",
+    "translations": [
+        {
+            "text": "Je bois du lait.",
+            "source": "en",
+            "target": "fr",
+            "score": -0.21,
+            "truncated": False,
+            "warnings": [],
+            "alternatives": [],
+            "sentences": [
+                {
+                    "source": {"text": "I drink milk.", "start": 0, "end": 13},
+                    "target": {"text": "Je bois du lait.", "start": 0, "end": 16},
+                    "score": -0.21,
+                }
+            ],
+        }
+    ],
+}
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Reply(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+Code = Annotated[str, Field(min_length=1, max_length=16, description="Language code, as in `/v1/languages`")]
+
+
+class TranslateRequest(Request):
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": REQUEST_EXAMPLES})
+
+    text: str | list[str] = Field(description="One text, or a list of them; the reply has the same order")
+    target: Code
+    source: Code | None = Field(default=None, description="Detected for each text where it is not given")
+    model: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        default=None, description="Name or architecture, as in `/v1/models`"
+    )
+    beam_size: int = Field(default=1, ge=1, le=MAX_BEAM, description="1 is greedy search, the fastest")
+    alternatives: int = Field(
+        default=0,
+        ge=0,
+        lt=MAX_BEAM,
+        description="Further translations, best first; fewer where they would repeat one. Widens the beam as needed",
+    )
+    attention: Literal["none", "alignment", "weights"] = Field(
+        default="none", description="`alignment` adds tokens and links between them, `weights` also the whole matrix"
+    )
+    tokens: Literal["words", "subwords"] = Field(default="words", description="What a token of the attention is")
+    split_sentences: Literal["default", "newlines", "none"] = Field(
+        default="default", description="`none` takes each text for one sentence, line breaks included"
+    )
+    timeout_ms: int | None = Field(
+        default=None,
+        ge=1,
+        le=86_400_000,
+        description="Deadline, counted from the request; then 504",
+    )
+
+    @property
+    def texts(self) -> list[str]:
+        return [self.text] if isinstance(self.text, str) else self.text
+
+
+class Span(Reply):
+    """``text`` is what stands from ``start`` up to ``end`` in the whole text of the request or the reply."""
+
+    text: str
+    start: int
+    end: int
+
+
+class Link(Reply):
+    """Indexes into ``source_tokens`` and ``target_tokens``."""
+
+    source: int
+    target: int
+    weight: float
+
+
+class Alternative(Reply):
+    text: str
+    score: float
+
+
+class Sentence(Reply):
+    """The last four are there only where ``attention`` asks for them."""
+
+    source: Span
+    target: Span
+    score: float = Field(description="Mean log-probability of a target sub-word")
+    source_tokens: list[Span] | None = None
+    target_tokens: list[Span] | None = None
+    alignment: list[Link] | None = Field(
+        default=None, description="For each target token the source token with the greatest weight"
+    )
+    weights: list[list[float]] | None = Field(
+        default=None, description="[target tokens, source tokens]; each row sums to 1"
+    )
+
+
+class Translation(Reply):
+    text: str
+    source: str
+    target: str
+    score: float = Field(description="Mean log-probability of a target sub-word; 0 where nothing had to be translated")
+    truncated: bool = Field(description="A sentence reached the longest length the model can write")
+    warnings: list[str]
+    alternatives: list[Alternative]
+    sentences: list[Sentence]
+
+
+class TranslateReply(Reply):
+    model_config = ConfigDict(frozen=True, json_schema_extra={"examples": [REPLY_EXAMPLE]})
+
+    model: str
+    translations: list[Translation]
+
+
+class AlignmentSource(Reply):
+    """Which attention is returned: of the step that reads a target token (shift 1) or predicts it (0)."""
+
+    shift: int
+    layer: int | None
+    heads: str
+
+
+class ModelInfo(Reply):
+    name: str
+    architecture: str
+    directions: list[tuple[str, str]] = Field(examples=[[["en", "fr"], ["fr", "en"]]])
+    precision: str
+    provider: str
+    alignment: AlignmentSource
+    version: str
+
+
+class ModelsReply(Reply):
+    models: list[ModelInfo]
+
+
+class LanguageInfo(Reply):
+    code: str
+    name: str
+    targets: list[str]
+
+
+class LanguagesReply(Reply):
+    languages: list[LanguageInfo]
+
+
+class ErrorDetail(Reply):
+    code: str = Field(examples=["invalid_request"])
+    message: str
+    field: str | None = Field(examples=["beam_size"])
+    request_id: str | None
+
+
+class ErrorReply(Reply):
+    error: ErrorDetail
+
+
+class BatchItem(BaseModel):
+    """One text with the options of ``/v1/translate``, which are checked for each item by itself."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": REQUEST_EXAMPLES[:1]})
+
+    text: str
+    target: str
+
+
+class BatchResult(Reply):
+    """Either of the two."""
+
+    translation: Translation | None = None
+    error: ErrorDetail | None = None

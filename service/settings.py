@@ -1,0 +1,71 @@
+"""Every setting of the server. ``python -m service.settings`` prints them as the README's table."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout, or the source directory of a bento: relative paths start here, whatever the working directory."""
+
+
+class Settings(BaseSettings):
+    """Read from the environment: ``ATTENTIVE_`` and the field's name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="ATTENTIVE_", frozen=True)
+
+    models_dir: Path = Field(default=Path("models/trained"), description="Directory that holds the model packages")
+    default_model: str = Field(
+        default="transformer", description="Name or architecture preferred where a request names none"
+    )
+    precision: str = Field(default="int8", description="Graphs to run: `int8` or `fp32`")
+    provider: str = Field(default="CPUExecutionProvider", description="ONNX Runtime execution provider")
+    threads: int = Field(default=0, ge=0, description="Decode loops per package; 0 is one for each usable core")
+    slots: int = Field(default=32, ge=8, description="Rows that decode together in one loop")
+    queue_size: int = Field(
+        default=4096, ge=1, description="Sentences that may wait per package; beyond it 429 `overloaded`"
+    )
+    max_body_bytes: int = Field(default=1_000_000, ge=1, description="Longest request body in bytes")
+    max_texts: int = Field(default=128, ge=1, description="Texts in one request")
+    max_text_chars: int = Field(default=100_000, ge=1, description="Code points in one text")
+    max_request_sentences: int = Field(
+        default=256, ge=1, description="Sentences of one request that are in the engine at once; the rest follow"
+    )
+    request_timeout_s: float = Field(
+        default=60.0, gt=0, description="Seconds until 504 `timeout`; `timeout_ms` in a request can only shorten it"
+    )
+    drain_s: float = Field(
+        default=2.0,
+        ge=0,
+        description="Seconds after SIGTERM in which new work is answered with 503 before the server stops listening",
+    )
+    detect_confidence: float = Field(
+        default=0.9, ge=0, le=1, description="From here on a text found to be in the target language is not translated"
+    )
+    batch_max_size: int = Field(default=128, ge=1, description="Items in one batch of `/translate_batch`")
+    batch_max_latency_ms: int = Field(
+        default=2000, ge=1, description="Latency at which BentoML refuses requests to `/translate_batch`"
+    )
+
+    @property
+    def packages(self) -> Path:
+        """``models_dir``, absolute."""
+        return ROOT / self.models_dir
+
+    @property
+    def decode_threads(self) -> int:
+        """``threads``, or the number of cores this process may use."""
+        return self.threads or len(os.sched_getaffinity(0))
+
+
+def markdown_table() -> str:
+    """The settings as a Markdown table, one row for each, in the order of the class."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        rows.append(f"| `ATTENTIVE_{name.upper()}` | `{field.default}` | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown_table(), end="")

@@ -1,0 +1,26 @@
+from pathlib import Path
+
+import pytest
+
+from export.package import Package
+from models.checkpoint import Run
+from tests.packages import ARCHITECTURES, write_package, write_run
+
+
+@pytest.fixture(scope="session", params=ARCHITECTURES)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished tiny run of each architecture."""
+    return write_run(tmp_path_factory.mktemp("run") / request.param, request.param)
+
+
+@pytest.fixture(scope="session")
+def package(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """Its package in both precisions."""
+    return write_package(run, tmp_path_factory.mktemp("package") / run.config.name)
+
+
+@pytest.fixture(scope="session")
+def transformer_package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """One package, for tests that do not ask about architectures."""
+    root: Path = tmp_path_factory.mktemp("one")
+    return write_package(write_run(root / "run", "transformer"), root / "tiny-transformer")

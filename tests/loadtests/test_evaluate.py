@@ -1,0 +1,130 @@
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from export.package import Score
+from loadtests.evaluate import TEXTS, Set, main, markdown, measure, read_sets, translate
+
+app = typer.Typer()
+app.command()(main)
+
+MODELS = [
+    {"name": name, "architecture": name, "directions": directions, "precision": "int8", "version": "1"}
+    for name, directions in {"both": [["en", "fr"], ["fr", "en"]], "one": [["en", "fr"]]}.items()
+]
+
+
+class Upper(BaseHTTPRequestHandler):
+    """Translates into capitals, and refuses what says so."""
+
+    def reply(self, status: int, body: Any) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_GET(self) -> None:
+        self.reply(200, {"models": MODELS} if self.path == "/v1/models" else {})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert len(body["text"]) <= TEXTS
+        status = 429 if "refuse me" in body["text"] else 200
+        self.reply(status, {"translations": [{"text": text.upper()} for text in body["text"]]})
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Upper)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    path = tmp_path / "news.test.en-fr.tsv"
+    path.write_text("".join(f"the cat number {i} sleeps\tTHE CAT NUMBER {i} SLEEPS\n" for i in range(2 * TEXTS + 3)))
+    return path
+
+
+def test_a_set_is_used_in_both_directions(pairs: Path) -> None:
+    forward, backward = read_sets(pairs)
+    assert (forward.name, forward.source, forward.target) == ("news.test", "en", "fr")
+    assert (backward.source, backward.target) == ("fr", "en")
+    assert forward.sentences == backward.references
+    assert forward.references == backward.sentences
+
+
+@pytest.mark.parametrize("name", ["news.tsv", "news.enfr.tsv", ".en-fr.tsv", "news.en-.tsv"])
+def test_a_name_without_languages_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("a\tb\n")
+    with pytest.raises(ValueError, match="expected a name like"):
+        read_sets(tmp_path / name)
+
+
+def test_a_line_without_a_reference_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.en-fr.tsv"
+    path.write_text("a\tb\nc\n")
+    with pytest.raises(ValueError, match=r"x\.en-fr\.tsv:2:"):
+        read_sets(path)
+
+
+def test_translations_keep_their_order(url: str, pairs: Path) -> None:
+    async def run() -> list[str]:
+        async with httpx.AsyncClient(base_url=url) as client:
+            return await translate(client, "both", read_sets(pairs)[0], 1)
+
+    assert asyncio.run(run()) == read_sets(pairs)[0].references
+
+
+def test_a_refusal_is_an_error_and_no_score(url: str) -> None:
+    from rich.console import Console
+
+    with pytest.raises(httpx.HTTPStatusError, match="429"):
+        asyncio.run(measure(url, [Set("x", "en", "fr", ["refuse me"], ["no"])], 1, Console(quiet=True)))
+
+
+def test_the_report_has_each_model_set_and_direction(url: str, pairs: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, [str(pairs), "--url", url, "--output", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / "quality.json").read_text())
+    found = {(row["model"], row["source"], row["target"]): row["bleu"] for row in report["rows"]}
+    assert found.keys() == {("both", "en", "fr"), ("both", "fr", "en"), ("one", "en", "fr")}
+    assert found["both", "en", "fr"] == 100
+    assert found["both", "fr", "en"] < 50
+    assert {"commit", "machine", "versions"} <= report.keys()
+    scores = [Score.model_validate(score) for row in report["rows"] for score in row["scores"]]
+    assert {score.metric for score in scores} == {"BLEU", "chrF"}
+    assert all("version:" in score.signature for score in scores)
+
+
+def test_without_a_server_it_says_so(tmp_path: Path, pairs: Path) -> None:
+    result = CliRunner().invoke(app, [str(pairs), "--url", "http://127.0.0.1:9", "--output", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "does not answer" in result.output
+
+
+def test_markdown_sets_int8_beside_fp32() -> None:
+    row = {"model": "m", "set": "s", "source": "en", "target": "fr", "precision": "int8", "bleu": 20.04, "chrf": 40.0}
+    row |= {"bleu_signature": "B", "chrf_signature": "C"}
+    report = {"rows": [row, row | {"precision": "fp32", "bleu": 20.16}], "commit": "abc"}
+    text = markdown(report | {"machine": {"cpu": "a cpu", "cores": 2}})
+    assert "| m | s | en-fr | 20.0 | 20.2 | 40.0 |" in text
+    assert "`B`; `C`" in text

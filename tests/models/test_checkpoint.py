@@ -1,0 +1,65 @@
+"""Checkpoints: whole or not at all, nothing executed, means that are means."""
+
+import pickle
+
+import pytest
+import torch
+
+from models import checkpoint
+
+
+def test_round_trip(tmp_path):
+    weight, at = torch.randn(3), {"step": 7, "history": [{"loss": 0.5}]}
+    checkpoint.save(tmp_path / "step.pt", {"model": {"weight": weight}, "at": at})
+    loaded = checkpoint.load(tmp_path / "step.pt")
+    assert torch.equal(loaded["model"]["weight"], weight)
+    assert loaded["at"] == at
+    assert [path.name for path in tmp_path.iterdir()] == ["step.pt"]
+
+
+def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "step.pt"
+    checkpoint.save(path, {"step": 1})
+
+    def disk_full(content, target):
+        target.write_bytes(b"half a file")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", disk_full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(path, {"step": 2})
+    assert checkpoint.load(path) == {"step": 1}
+    assert list(tmp_path.glob("*.pt")) == [path]
+
+
+class Harmful:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+def test_nothing_in_a_file_is_executed(tmp_path, capsys):
+    torch.save({"model": Harmful()}, tmp_path / "step.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        checkpoint.load(tmp_path / "step.pt")
+    assert not capsys.readouterr().out
+
+
+def test_average(tmp_path):
+    paths = []
+    for i, numbers in enumerate([[1.0, 2.0], [3.0, 2.0], [8.0, -1.0]]):
+        paths.append(tmp_path / f"{i}.pt")
+        checkpoint.save(paths[-1], {"model": {"weight": torch.tensor(numbers), "count": torch.tensor(i)}})
+    mean = checkpoint.average(paths)
+    assert mean["weight"].tolist() == [4.0, 1.0]
+    assert mean["weight"].dtype == torch.float32
+    assert mean["count"].item() == 1
+
+
+def test_average_of_nothing_is_an_error():
+    with pytest.raises(ValueError, match="no checkpoints"):
+        checkpoint.average([])
+
+
+def test_an_unfinished_run_cannot_be_opened(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        checkpoint.Run.open(tmp_path)

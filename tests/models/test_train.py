@@ -1,0 +1,271 @@
+"""Training: it learns, it goes on where it was killed, it stops when its budget says so."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+import models
+from models import checkpoint, train
+from models.config import Config
+from models.data import Batch
+from models.train import Budget, Trainer, has_bf16, learning_rate, loss_of
+
+NEVER = math.inf
+ROOT = Path(models.__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def fp32(monkeypatch):
+    monkeypatch.setattr(train, "has_bf16", lambda: False)
+
+
+@pytest.fixture
+def trainer(configure, architecture, prepared, tmp_path):
+    """Makes a trainer whose run is a directory of ``tmp_path``."""
+
+    def make(run="run", steps=1000, minutes=NEVER, dev=None, **training):
+        return Trainer(configure(architecture, **training), prepared, tmp_path / run, dev, Budget(minutes, steps))
+
+    return make
+
+
+def test_learning_rate_at_its_edges(configure):
+    training = configure("transformer", learning_rate=0.8, warmup_steps=4).training
+    assert [learning_rate(training, step, 0.0) for step in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
+    assert learning_rate(training, 100, 0.5) == pytest.approx(0.4)
+    assert learning_rate(training, 1, 0.5) == pytest.approx(0.2)
+    assert learning_rate(training, 100, 1.0) == 0
+    assert learning_rate(training, 100, 1.7) == 0
+
+
+def test_budget_is_used_up_by_whichever_comes_first():
+    at = train.Progressed(step=30, seconds=120)
+    assert Budget(minutes=10, steps=100).share(at) == pytest.approx(0.3)
+    assert Budget(minutes=4, steps=100).share(at) == pytest.approx(0.5)
+    assert Budget(minutes=NEVER, steps=60).share(at) == pytest.approx(0.5)
+
+
+class Uniform(torch.nn.Module):
+    """Every token is as likely as any other, except that the scale makes token 4 more so."""
+
+    def forward(self, source, source_lengths, target):
+        logits = torch.zeros(*target.shape, 8)
+        logits[..., 4] = math.log(2)
+        return logits, None
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_loss_is_a_mean_over_the_real_tokens(smoothing):
+    target = torch.tensor([[2, 4, 4, 3], [2, 3, 0, 0]])
+    loss, tokens = loss_of(Uniform(), Batch(target, torch.tensor([4, 2]), target), smoothing)
+    likely, other = math.log(9 / 2), math.log(9)
+    plain = (2 * likely + 2 * other) / 4
+    assert tokens == 4
+    assert loss.item() == pytest.approx((1 - smoothing) * plain + smoothing * (likely + 7 * other) / 8)
+
+
+def losses_of(trainer, steps):
+    batches = trainer.epoch()
+    losses = []
+    for step in range(steps):
+        losses.append(trainer.learn(batches[step % len(batches)])[0])
+        trainer.at.step += 1
+    return losses
+
+
+def test_a_few_steps_reduce_the_loss(trainer):
+    losses = losses_of(trainer(learning_rate=2e-2), 25)
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+
+
+@pytest.mark.skipif(not has_bf16(), reason="this processor has no bf16")
+def test_it_learns_in_bf16_where_the_processor_has_it(trainer, monkeypatch):
+    monkeypatch.setattr(train, "has_bf16", lambda: True)
+    learner = trainer(learning_rate=2e-2)
+    assert learner.accelerator.mixed_precision == "bf16"
+    losses = losses_of(learner, 25)
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+    assert {parameter.dtype for parameter in learner.bare.parameters()} == {torch.float32}
+
+
+class KilledError(Exception):
+    pass
+
+
+def kill_at(trainer, step):
+    """The process dies while it learns its ``step``-th batch."""
+    learn = trainer.learn
+
+    def dying(examples):
+        if trainer.at.step == step:
+            raise KilledError
+        return learn(examples)
+
+    trainer.learn = dying
+    return trainer
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(trainer):
+    """Weights, figures and data are those of the run that was never killed, to the last bit, dropout included."""
+    in_epoch = len(trainer().epoch())
+    steps = in_epoch + 3
+    whole = trainer("whole", steps)
+    whole.train(save_minutes=NEVER)
+
+    for killed in (2, in_epoch):  # within an epoch and at its very end
+        with pytest.raises(KilledError):
+            kill_at(trainer(f"killed-{killed}", steps), killed).train(save_minutes=0)
+        torch.manual_seed(12345)  # what else the new process may have drawn
+        resumed = trainer(f"killed-{killed}", steps)
+        resumed.resume()
+        assert resumed.at.step == killed
+        resumed.train(save_minutes=NEVER)
+        assert (resumed.at.step, resumed.at.epoch, resumed.at.tokens) == (steps, 1, whole.at.tokens)
+        ours, theirs = resumed.bare.state_dict(), whole.bare.state_dict()
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_what_was_learnt_after_the_last_checkpoint_is_learnt_again(trainer):
+    whole = trainer("whole", steps=9)
+    whole.train(save_minutes=NEVER)
+    with pytest.raises(KilledError):
+        kill_at(trainer("killed", steps=9, average_last=20), 7).train(save_minutes=0)
+    *_, last_but_one, last = sorted((trainer("killed").run).glob("step-*.pt"))
+    last.unlink()
+    assert last_but_one.name == "step-0000006.pt"
+    resumed = trainer("killed", steps=9)
+    resumed.resume()
+    resumed.train(save_minutes=NEVER)
+    weights = whole.bare.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in resumed.bare.state_dict().items())
+
+
+def test_an_epoch_is_the_same_when_asked_again_and_differs_from_the_next(trainer):
+    learner = trainer()
+    first, again = ([batch.tolist() for batch in learner.epoch()] for _ in range(2))
+    learner.at.epoch = 1
+    assert first == again
+    assert first != [batch.tolist() for batch in learner.epoch()]
+
+
+def test_processes_share_an_epoch(trainer, monkeypatch):
+    learner = trainer()
+    everything = [tuple(batch) for batch in learner.epoch()]
+    shares = []
+    for process in range(3):
+        monkeypatch.setattr(
+            learner, "accelerator", SimpleNamespace(num_processes=3, process_index=process, is_main_process=False)
+        )
+        shares.append([tuple(batch) for batch in learner.epoch()])
+    assert {len(share) for share in shares} == {len(everything) // 3}
+    dealt = [batch for share in shares for batch in share]
+    assert len(set(dealt)) == len(dealt)
+    assert set(dealt) <= set(everything)
+
+
+def test_no_text_is_an_error_and_no_endless_loop(configure, prepared, tmp_path):
+    content = configure("bahdanau").model_dump()
+    content["data"]["fractions"] = {"elsewhere": 1.0}
+    trainer = Trainer(Config.model_validate(content), prepared, tmp_path, None, Budget(NEVER, 5))
+    with pytest.raises(ValueError, match=r"0 batches of \['elsewhere'\]"):
+        trainer.train(save_minutes=NEVER)
+
+
+def test_a_vocabulary_too_large_for_the_model_is_an_error(configure, prepared, tmp_path):
+    content = configure("bahdanau").model_dump()
+    content["model"]["vocab_size"] = 100
+    with pytest.raises(ValueError, match="340 pieces"):
+        Trainer(Config.model_validate(content), prepared, tmp_path, None, Budget(NEVER, 5))
+
+
+def test_the_budget_of_minutes(trainer, monkeypatch):
+    """With six seconds a step, half a minute is five steps; what came before a resume counts."""
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=iter(range(0, 10_000, 6)).__next__))
+    learner = trainer(minutes=0.5)
+    learner.train(save_minutes=NEVER)
+    assert learner.at.step == 5
+    assert learner.at.seconds == 30
+    longer = trainer(minutes=0.8)
+    longer.resume()
+    longer.train(save_minutes=NEVER)
+    assert longer.at.step == 8
+    over = trainer(minutes=0.8)
+    over.resume()
+    over.train(save_minutes=NEVER)
+    assert over.at.step == 8
+
+
+def test_log_and_checkpoints(trainer, prepared, tmp_path):
+    dev = tmp_path / "dev.tsv"
+    dev.write_text("The cat.\tLe chat.\nA dog.\tUn chien.\n")
+    learner = trainer(steps=4, average_last=2, dev=dev)
+    learner.train(save_minutes=0)
+    assert [path.name for path in learner.checkpoints()] == ["step-0000003.pt", "step-0000004.pt"]
+    rows = [json.loads(line) for line in (learner.run / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert rows == learner.at.history
+    assert set(rows[0]) == {"step", "minutes", "tokens", "loss", "tokens_per_s", "bleu_en-fr", "bleu_fr-en"}
+    assert learner.bare.training
+
+
+app = typer.Typer()
+app.command()(train.main)
+
+
+def test_command(configure, toml, prepared, tmp_path):
+    arguments = ["--config", toml, "--data", prepared, "--run", tmp_path, "--max-steps", 6, "--save-minutes", 0]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+
+    run = checkpoint.Run.open(tmp_path)
+    assert run.config == configure("bahdanau")
+    assert run.training.steps == 6
+    assert run.training.corpora == {"home": 100, "street": 50}
+    assert run.tokenizer.read_bytes() == (prepared / "tokenizer.model").read_bytes()
+    states = [checkpoint.load(path)["model"] for path in sorted(tmp_path.glob("step-*.pt"))]
+    assert len(states) == run.config.training.average_last
+    weights = run.model().state_dict()
+    assert not run.model().training
+    for name, tensor in weights.items():
+        torch.testing.assert_close(tensor, torch.stack([state[name] for state in states]).mean(0))
+
+
+DRIVER = """
+import sys, torch
+from pathlib import Path
+from models.config import Config
+from models.train import Budget, Trainer
+
+toml, data, run = map(Path, sys.argv[1:])
+trainer = Trainer(Config.load(toml), data, run, None, Budget(minutes=0.01, steps=1_000_000))
+trainer.train(save_minutes=1)
+total = sum(parameter.double().abs().sum().item() for parameter in trainer.bare.parameters())
+(run / f"{trainer.accelerator.process_index}.txt").write_text(f"{trainer.at.step} {total!r}")
+"""
+
+
+def test_two_processes_agree_on_when_to_stop_and_what_they_learnt(toml, prepared, tmp_path):
+    """Each has its own clock, and both the learning rate and the end of the budget depend on it."""
+    driver = tmp_path / "driver.py"
+    driver.write_text(DRIVER)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(driver)]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    arguments = [str(path) for path in (toml, prepared, tmp_path)]
+    done = subprocess.run(
+        [*launch, *arguments], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    steps, _ = (tmp_path / "0.txt").read_text().split()
+    assert int(steps) > 1
+    assert (tmp_path / "0.txt").read_text() == (tmp_path / "1.txt").read_text()
+    assert len(list(tmp_path.glob("step-*.pt"))) == 1

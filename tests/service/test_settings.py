@@ -1,0 +1,38 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import ROOT, Settings, markdown_table
+
+
+def test_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTENTIVE_MAX_TEXTS", "7")
+    monkeypatch.setenv("ATTENTIVE_THREADS", "3")
+    assert Settings().max_texts == 7
+    assert Settings().decode_threads == 3
+
+
+def test_paths_start_at_the_project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Settings().packages == ROOT / "models" / "trained"
+    assert Settings(models_dir=tmp_path).packages == tmp_path
+    assert Settings().decode_threads >= 1
+
+
+def test_limits_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValidationError):
+        Settings(max_texts=0)
+
+
+def test_the_table_has_every_setting() -> None:
+    rows = markdown_table().splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == [f"ATTENTIVE_{name.upper()}" for name in Settings.model_fields]
+    assert all(row.count("|") == 4 and not row.endswith("None |") for row in rows)
+
+
+def test_the_command_prints_the_table() -> None:
+    command = [sys.executable, "-m", "service.settings"]
+    assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout == markdown_table()

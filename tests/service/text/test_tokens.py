@@ -1,0 +1,104 @@
+import unicodedata
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.text.tokens import Pieces, Token, Tokenizer
+
+CHARACTERS = (
+    st.sampled_from("the cat.,!' \t\u00a0éÉ😀👩\u200dﬁ½ｆ①漢\u0301\ufdfa\x00\x01\u00ad▁<2fr>") | st.characters()
+)
+MIXED = st.text(CHARACTERS, max_size=40)
+
+
+def texts(tokens: list[Token]) -> list[str]:
+    return [token.text for token in tokens]
+
+
+def check(found: Pieces, tokens: list[Token]) -> None:
+    """In order, apart, inside the text, nothing but white space trimmed; every sub-word in exactly one."""
+    position = piece = 0
+    for token in tokens:
+        assert position <= token.start < token.end <= len(found.text)
+        assert token.text == found.text[token.start : token.end] == token.text.strip()
+        assert token.first == piece < token.last
+        position, piece = token.end, token.last
+    if tokens:
+        assert piece == len(found.ids)
+
+
+@given(text=MIXED)
+def test_spans_of_any_text(tokenizer: Tokenizer, text: str) -> None:
+    text = text.encode("utf-8", "replace").decode()
+    found = tokenizer.pieces(text)
+    assert found.ids == tokenizer.encode([text])[0]
+    for tokens in (found.subwords(), found.words()):
+        check(found, tokens)
+        covered = {index for token in tokens for index in range(token.start, token.end)}
+        left = [c for index, c in enumerate(text) if index not in covered]
+        # What no span covers is white space, or what the normaliser drops at the end of a text.
+        assert all(c.isspace() or unicodedata.category(c)[0] in "CZM" for c in left)
+
+
+@given(numbers=st.lists(st.integers(0, 10_000), max_size=30))
+def test_spans_of_any_translation(tokenizer: Tokenizer, numbers: list[int]) -> None:
+    ids = [number % tokenizer.model.get_piece_size() for number in numbers]
+    found = tokenizer.decode(ids)
+    assert found.text == found.text.strip() == tokenizer.model.decode(ids).strip()
+    for tokens in (found.subwords(), found.words()):
+        check(found, tokens)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("the cat sleeps.", ["the", "cat", "sleeps", "."]),
+        ("  the   cat  ", ["the", "cat"]),
+        ("« le chat ! »", ["«", "le", "chat", "!", "»"]),
+        ("(the 'red' cat)...", ["(", "the", "'", "red", "'", "cat", ")..."]),
+        ("l'eau, 3.14 dix-sept", ["l'eau", ",", "3.14", "dix-sept"]),
+        ("😀 cat 👩\u200d👧", ["😀", "cat", "👩\u200d👧"]),
+        ("ｃａｔ ½ ﬁn", ["ｃａｔ", "½", "ﬁn"]),
+        ("e\u0301te\u0301 \ufdfa", ["e\u0301te\u0301", "\ufdfa"]),
+        ("a\x00b", ["a\x00b"]),
+    ],
+)
+def test_words(tokenizer: Tokenizer, text: str, words: list[str]) -> None:
+    assert texts(tokenizer.pieces(text).words()) == words
+
+
+def test_bytes_of_a_character_are_one_subword(tokenizer: Tokenizer) -> None:
+    found = tokenizer.pieces("cat 😀")
+    assert len(found.ids) > len(found.subwords())
+    assert texts(found.subwords())[-1] == "😀"
+
+
+def test_decode_gives_back_the_text(tokenizer: Tokenizer) -> None:
+    text = "the cat drinks 😀 milk."
+    [ids] = tokenizer.encode([text])
+    assert texts(tokenizer.decode(ids).words()) == texts(tokenizer.pieces(text).words())
+
+
+@given(text=MIXED.map(lambda text: text * 20), limit=st.integers(60, 100))
+def test_split_keeps_to_the_limit_and_loses_nothing(tokenizer: Tokenizer, text: str, limit: int) -> None:
+    text = text.encode("utf-8", "replace").decode()
+    bounds = tokenizer.split(text, limit)
+    assert all(len(tokenizer.encode([text[start:end]])[0]) <= limit for start, end in bounds)
+    assert all(before[1] <= after[0] for before, after in pairwise(bounds))
+    covered = "".join(text[start:end] for start, end in bounds)
+    seen = "".join(token.text for token in tokenizer.pieces(text).subwords())
+    assert len(covered) >= len(seen) - text.count(" ")
+
+
+def test_split_cuts_where_a_word_begins(tokenizer: Tokenizer) -> None:
+    text = "the cat sleeps on the red table " * 30
+    parts = [text[start:end] for start, end in tokenizer.split(text, 40)]
+    assert " ".join(parts) == text.strip()
+    assert len(parts) < 30
+
+
+def test_split_cuts_a_word_without_end(tokenizer: Tokenizer) -> None:
+    text = "cat" * 500
+    assert "".join(text[start:end] for start, end in tokenizer.split(text, 40)) == text
