@@ -33,7 +33,8 @@ async def _refuse(request: Request, error: Exception) -> Response:
     return errors.response(failure, request.state.request_id)
 
 
-def _metrics() -> Response:
+async def _metrics(request: Request) -> Response:
+    request.app.state.translator.observe()
     return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

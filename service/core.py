@@ -101,17 +101,14 @@ class Translator:
         if request.timeout_ms is not None:
             timeout = min(timeout, request.timeout_ms / 1000)
         self._check_limits(request)
-        self.in_flight += 1
-        self.idle.clear()
+        self._count_in_flight(1)
         try:
             async with asyncio.timeout(timeout):
                 return await self._translate(request, time.monotonic() + timeout)
         except TimeoutError as error:
             raise errors.from_exception(error) from error
         finally:
-            self.in_flight -= 1
-            if not self.in_flight:
-                self.idle.set()
+            self._count_in_flight(-1)
 
     async def translate_each(self, items: Sequence[BatchItem]) -> list[BatchResult]:
         """A result or an error for each item, in order; none spoils another's."""
@@ -136,6 +133,20 @@ class Translator:
             LanguageInfo(code=source, name=NAMES.get(source, source), targets=targets)
             for source, targets in self.registry.languages().items()
         ]
+
+    def observe(self) -> None:
+        """Bring the metrics that are states, not events, up to date."""
+        for model in self.registry.models:
+            metrics.QUEUED.labels(model.name).set(model.engine.queued)
+            metrics.DECODING.labels(model.name).set(model.engine.active)
+
+    def _count_in_flight(self, change: int) -> None:
+        self.in_flight += change
+        metrics.IN_FLIGHT.set(self.in_flight)
+        if self.in_flight:
+            self.idle.clear()
+        else:
+            self.idle.set()
 
     def _check_limits(self, request: TranslateRequest) -> None:
         limits = self.settings

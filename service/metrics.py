@@ -2,7 +2,7 @@
 
 import os
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -21,6 +21,9 @@ TOKENIZE_SECONDS = Histogram(
 INFERENCE_SECONDS = Histogram(
     "attentive_inference_seconds", "In the engine, waiting included, all sentences of one request", buckets=SECONDS
 )
+IN_FLIGHT = Gauge("attentive_in_flight", "Requests being translated", multiprocess_mode="livesum")
+QUEUED = Gauge("attentive_queued", "Sentences that wait for a slot", ["model"], multiprocess_mode="livesum")
+DECODING = Gauge("attentive_decoding", "Rows that decode together now", ["model"], multiprocess_mode="livesum")
 
 
 def exposition() -> bytes:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 MAX_BEAM = 8
 """Candidates for each row that a package's decoder graph can give."""
@@ -51,6 +51,11 @@ class Reply(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+def _integral(value: object) -> object:
+    """JSON has one kind of number: 4.0 is an integer to it, as to JSON Schema."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Code = Annotated[str, Field(min_length=1, max_length=16, description="Language code, as in `/v1/languages`")]
 
 
@@ -63,11 +68,11 @@ class TranslateRequest(Request):
     model: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
         default=None, description="Name or architecture, as in `/v1/models`"
     )
-    beam_size: int = Field(default=1, ge=1, le=MAX_BEAM, description="1 is greedy search, the fastest")
-    alternatives: int = Field(
+    beam_size: Annotated[int, Field(ge=1, le=MAX_BEAM), BeforeValidator(_integral)] = Field(
+        default=1, description="1 is greedy search, the fastest"
+    )
+    alternatives: Annotated[int, Field(ge=0, lt=MAX_BEAM), BeforeValidator(_integral)] = Field(
         default=0,
-        ge=0,
-        lt=MAX_BEAM,
         description="Further translations, best first; fewer where they would repeat one. Widens the beam as needed",
     )
     attention: Literal["none", "alignment", "weights"] = Field(
@@ -77,11 +82,8 @@ class TranslateRequest(Request):
     split_sentences: Literal["default", "newlines", "none"] = Field(
         default="default", description="`none` takes each text for one sentence, line breaks included"
     )
-    timeout_ms: int | None = Field(
-        default=None,
-        ge=1,
-        le=86_400_000,
-        description="Deadline, counted from the request; then 504",
+    timeout_ms: Annotated[int, Field(ge=1, le=86_400_000), BeforeValidator(_integral)] | None = Field(
+        default=None, description="Deadline in milliseconds, counted from the request; then 504"
     )
 
     @property
@@ -190,7 +192,7 @@ class ErrorReply(Reply):
 class BatchItem(BaseModel):
     """One text with the options of ``/v1/translate``, which are checked for each item by itself."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": REQUEST_EXAMPLES[:1]})
+    model_config = ConfigDict(extra="allow", json_schema_extra={"example": REQUEST_EXAMPLES[0]})
 
     text: str
     target: str

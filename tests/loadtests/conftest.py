@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-MODELS = {"models": [{"name": "stub", "directions": [["en", "fr"], ["fr", "en"]]}]}
+MODELS = [{"name": "stub", "directions": [["en", "fr"], ["fr", "en"]]}]
 SENTENCE = {"source_tokens": [{}, {}], "target_tokens": [{}], "weights": [[0.25, 0.75]]}
 
 Answer = Callable[[dict[str, Any]], tuple[int, Any]]
@@ -22,14 +22,14 @@ def right(body: dict[str, Any]) -> tuple[int, Any]:
 
 
 @contextmanager
-def stub(answer: Answer = right, *, ready: int = 200) -> Iterator[str]:
+def stub(answer: Answer = right, *, ready: int = 200, models: list[Any] = MODELS) -> Iterator[str]:
     """Base address of a server that runs in a thread of this process."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            self.send(ready if self.path == "/readyz" else 200, MODELS)
+            self.send(ready if self.path == "/readyz" else 200, {"models": models})
 
         def do_POST(self):
             self.send(*answer(json.loads(self.rfile.read(int(self.headers["Content-Length"])))))

@@ -1,14 +1,14 @@
 import asyncio
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from export.package import Score
@@ -23,38 +23,17 @@ MODELS = [
 ]
 
 
-class Upper(BaseHTTPRequestHandler):
+def upper(body: dict[str, Any]) -> tuple[int, Any]:
     """Translates into capitals, and refuses what says so."""
-
-    def reply(self, status: int, body: Any) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def do_GET(self) -> None:
-        self.reply(200, {"models": MODELS} if self.path == "/v1/models" else {})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        assert len(body["text"]) <= TEXTS
-        status = 429 if "refuse me" in body["text"] else 200
-        self.reply(status, {"translations": [{"text": text.upper()} for text in body["text"]]})
-
-    def log_message(self, *args: Any) -> None:
-        pass
+    assert len(body["text"]) <= TEXTS
+    status = 429 if "refuse me" in body["text"] else 200
+    return status, {"translations": [{"text": text.upper()} for text in body["text"]]}
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Upper)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+@pytest.fixture
+def url(stub_server: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
+    with stub_server(upper, models=MODELS) as address:
+        yield address
 
 
 @pytest.fixture
@@ -95,8 +74,6 @@ def test_translations_keep_their_order(url: str, pairs: Path) -> None:
 
 
 def test_a_refusal_is_an_error_and_no_score(url: str) -> None:
-    from rich.console import Console
-
     with pytest.raises(httpx.HTTPStatusError, match="429"):
         asyncio.run(measure(url, [Set("x", "en", "fr", ["refuse me"], ["no"])], 1, Console(quiet=True)))
 

@@ -76,6 +76,7 @@ class EchoEngine:
 
     precision = "int8"
     provider = "CPUExecutionProvider"
+    active = 0
 
     def __init__(self, capacity: int = 1000, held: bool = False, error: Exception | None = None) -> None:
         self.capacity = capacity
@@ -84,6 +85,10 @@ class EchoEngine:
         self.jobs: list[Job] = []
         self.waiting: list[tuple[Job, Future[list[Hypothesis]]]] = []
         self.closed = False
+
+    @property
+    def queued(self) -> int:
+        return len(self.waiting)
 
     def submit_all(self, jobs: Sequence[Job]) -> list[Future[list[Hypothesis]]]:
         self.waiting = [(job, future) for job, future in self.waiting if not future.done()]

@@ -1,0 +1,267 @@
+"""The shipped packages behind the real server, over HTTP."""
+
+import gc
+import itertools
+import json
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import bentoml
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+
+from loadtests.traffic import SENTENCES, read_sentences
+from tests.served import ROOT, Server, serve, until
+
+DIRECTIONS = [("en", "fr"), ("fr", "en")]
+MODELS = ["transformer", "bahdanau"]
+WORDS = {
+    "fr": {"le", "la", "les", "un", "une", "est", "de", "je", "il", "et"},
+    "en": {"the", "a", "is", "of", "i", "he", "and"},
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serve(tmp_path_factory.mktemp("bentoml")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[httpx.Client]:
+    with server.client() as client:
+        yield client
+
+
+def translate(
+    client: httpx.Client, text: str | Sequence[str], target: str = "fr", **options: Any
+) -> list[dict[str, Any]]:
+    reply = client.post("/v1/translate", json={"text": text, "target": target, **options})
+    assert reply.status_code == 200, reply.text
+    return reply.json()["translations"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("source", "target"), DIRECTIONS)
+def test_both_models_translate_in_both_directions(client: httpx.Client, model: str, source: str, target: str) -> None:
+    sentences = read_sentences(SENTENCES)[source][:30]
+    outputs = [t["text"] for t in translate(client, sentences, target, source=source, model=model)]
+    words = [word for output in outputs for word in output.lower().split()]
+    share = {language: sum(word in known for word in words) / len(words) for language, known in WORDS.items()}
+    assert share[target] > 2 * share[source]
+
+
+def test_what_is_served_is_listed(client: httpx.Client) -> None:
+    models = client.get("/v1/models").json()["models"]
+    assert {model["architecture"] for model in models} == set(MODELS)
+    assert all(sorted(model["directions"]) == [["en", "fr"], ["fr", "en"]] for model in models)
+    languages = client.get("/v1/languages").json()["languages"]
+    assert {language["code"]: language["targets"] for language in languages} == {"en": ["fr"], "fr": ["en"]}
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens", "beam_size"), list(itertools.product(MODELS, ["words", "subwords"], [1, 4]))
+)
+def test_attention_has_the_shape_of_its_tokens_and_rows_that_sum_to_one(
+    client: httpx.Client, model: str, tokens: str, beam_size: int
+) -> None:
+    texts = [*read_sentences(SENTENCES)["en"][:20], "I drink milk. It is late!\n\nGood night.", "🙂", "x" * 300]
+    options: dict[str, Any] = {
+        "source": "en",
+        "model": model,
+        "tokens": tokens,
+        "beam_size": beam_size,
+        "attention": "weights",
+    }
+    for text, translation in zip(texts, translate(client, texts, **options), strict=True):
+        for sentence in translation["sentences"]:
+            assert len(sentence["weights"]) == len(sentence["target_tokens"]) == len(sentence["alignment"])
+            for row in sentence["weights"]:
+                assert len(row) == len(sentence["source_tokens"])
+                assert sum(row) == pytest.approx(1, abs=1e-3)
+            for side, whole in (("source", text), ("target", translation["text"])):
+                for span in [sentence[side], *sentence[f"{side}_tokens"]]:
+                    assert whole[span["start"] : span["end"]] == span["text"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_alone_in_a_list_and_in_a_crowd_are_the_same(client: httpx.Client, server: Server, model: str) -> None:
+    sentences = read_sentences(SENTENCES)["en"][:64]
+    options = {"source": "en", "model": model}
+    alone = [translate(client, sentence, **options)[0]["text"] for sentence in sentences]
+    listed = [t["text"] for t in translate(client, sentences, **options)]
+    with (
+        ThreadPoolExecutor(32) as pool,
+        httpx.Client(base_url=server.url, timeout=120, limits=httpx.Limits(max_connections=32)) as many,
+    ):
+        crowd = list(pool.map(lambda sentence: translate(many, sentence, **options)[0]["text"], sentences))
+    same = sum(a == b == c for a, b, c in zip(alone, listed, crowd, strict=True))
+    assert same >= 0.97 * len(sentences)
+
+
+def test_line_breaks_and_spaces_come_back(client: httpx.Client) -> None:
+    (translation,) = translate(client, "\n\nGood morning.\n\n\tI am here.  Thank you.\r\n", source="en")
+    assert translation["text"].startswith("\n\n")
+    assert translation["text"].endswith("\r\n")
+    assert "\n\n\t" in translation["text"]
+    assert "  " in translation["text"]
+    assert len(translation["sentences"]) == 3
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t \r\n", "\u00a0\u3000"])
+def test_white_space_comes_back_as_it_is(client: httpx.Client, text: str) -> None:
+    (translation,) = translate(client, text, source="en")
+    assert translation["text"] == text
+    assert translation["sentences"] == []
+
+
+@pytest.mark.parametrize(
+    "text", ["🙂", "I love 🍕!", "a\x00b", "\x00", "\u202e\u200b", "日本語", "é" * 500, "....", "<b>hi"]
+)
+@pytest.mark.parametrize("model", MODELS)
+def test_odd_text_is_translated(client: httpx.Client, text: str, model: str) -> None:
+    assert len(translate(client, text, source="en", model=model, attention="weights")) == 1
+
+
+def test_a_lone_surrogate_is_replaced_and_said_so(client: httpx.Client) -> None:
+    body = json.dumps({"text": "broken \ud83d here", "target": "fr", "source": "en"})
+    reply = client.post("/v1/translate", content=body, headers={"Content-Type": "application/json"})
+    assert reply.status_code == 200
+    assert "surrogate" in reply.json()["translations"][0]["warnings"][0]
+
+
+FINE = {"text": "Hello.", "target": "fr"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "field"),
+    [
+        ("{not json", 400, "invalid_json", None),
+        ("", 400, "invalid_json", None),
+        ({"target": "fr"}, 422, "invalid_request", "text"),
+        ({"text": "Hello."}, 422, "invalid_request", "target"),
+        (FINE | {"text": 5}, 422, "invalid_request", "text"),
+        (FINE | {"text": {"a": 1}}, 422, "invalid_request", "text"),
+        (FINE | {"text": [None]}, 422, "invalid_request", "text"),
+        (FINE | {"beam_size": 0}, 422, "invalid_request", "beam_size"),
+        (FINE | {"beam_size": 9}, 422, "invalid_request", "beam_size"),
+        (FINE | {"beam_size": "4"}, 422, "invalid_request", "beam_size"),
+        (FINE | {"attention": "some"}, 422, "invalid_request", "attention"),
+        (FINE | {"surprise": 1}, 422, "invalid_request", "surprise"),
+        ([1, 2], 422, "invalid_request", None),
+        (FINE | {"model": "none"}, 404, "unknown_model", "model"),
+        (FINE | {"target": "xx"}, 404, "unknown_direction", "target"),
+        (FINE | {"source": "xx"}, 404, "unknown_direction", "target"),
+        (FINE | {"text": "a " * 1_000_000}, 413, "too_large", None),
+        (FINE | {"text": ["a"] * 10_000}, 413, "too_large", "text"),
+        (FINE | {"text": "a" * 100_001}, 413, "too_large", "text"),
+    ],
+)
+def test_a_bad_request_gets_its_status_and_code(
+    client: httpx.Client, body: Any, status: int, code: str, field: str | None
+) -> None:
+    content = body if isinstance(body, str) else json.dumps(body)
+    headers = {"Content-Type": "application/json", "X-Request-ID": "bad-one"}
+    reply = client.post("/v1/translate", content=content, headers=headers)
+    assert reply.status_code == status, reply.text
+    error = reply.json()["error"]
+    assert error["code"] == code
+    assert error["request_id"] == reply.headers["X-Request-ID"] == "bad-one"
+    if field is not None:
+        assert error["field"] is not None
+        assert error["field"].startswith(field)
+
+
+def test_the_largest_list_is_translated(client: httpx.Client) -> None:
+    assert len(translate(client, ["Yes."] * 128, source="en")) == 128
+
+
+def test_a_passed_deadline_is_a_timeout(client: httpx.Client) -> None:
+    body = FINE | {"text": ["I am writing a rather long letter to my old friend."] * 128, "timeout_ms": 1}
+    reply = client.post("/v1/translate", json=body | {"source": "en"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (504, "timeout")
+
+
+def bentoml_batch(url: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    with bentoml.SyncHTTPClient(url) as client:
+        return client.call("translate_batch", items=items)
+
+
+def test_bentoml_clients_are_served(server: Server) -> None:
+    texts = [("I drink milk.", "fr"), ("Hello.", "xx"), ("", "en")]
+    good, bad, empty = bentoml_batch(server.url, [{"text": text, "target": target} for text, target in texts])
+    assert good["translation"]["text"]
+    assert bad["error"]["code"] == "unknown_direction"
+    assert empty["translation"]["text"] == ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the client forgets a directory, which goes with it
+        gc.collect()
+
+
+def test_metrics_count_and_keep_secrets(client: httpx.Client) -> None:
+    marker = "Zanzibarquux"
+    translate(client, f"{marker} is far away.", source="en")
+    client.get(f"/{marker}")
+    text = client.get("/metrics").text
+    assert 'attentive_sentences_total{model="transformer-en-fr"}' in text
+    assert marker not in text
+
+
+def test_logs_keep_secrets(client: httpx.Client, server: Server) -> None:
+    marker = "Xylophonquux"
+    translate(client, f"{marker} is far away.", source="en")
+    client.post("/v1/translate", json={"text": f"{marker}", "target": "xx"})
+    client.post("/translate_batch", json={"items": [marker]})
+    assert marker not in server.log.read_text()
+
+
+def test_a_stopping_server_finishes_what_it_has_begun(tmp_path) -> None:
+    text = ["The children are playing in the garden behind the old house."] * 128
+    with serve(tmp_path, drain_s=1) as server, server.client() as busy, server.client() as late:
+        with ThreadPoolExecutor(1) as pool:
+            begun = pool.submit(busy.post, "/v1/translate", json={"text": text, "target": "fr", "beam_size": 8})
+            until(lambda: in_flight(late) > 0 or begun.done())
+            server.process.terminate()
+            until(lambda: late.get("/readyz").status_code == 503)
+            refused = late.post("/v1/translate", json=FINE)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
+            assert int(refused.headers["Retry-After"]) > 0
+            answered = begun.result()
+        assert answered.status_code == 200
+        assert len(answered.json()["translations"]) == len(text)
+        assert server.process.wait(60) == 0
+
+
+def in_flight(client: httpx.Client) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("attentive_in_flight"))
+
+
+def test_a_damaged_package_is_refused_by_name_while_the_other_serves(tmp_path) -> None:
+    models = shutil.copytree(ROOT / "models" / "trained", tmp_path / "models")
+    broken = models / "bahdanau-en-fr" / "decoder.int8.onnx"
+    broken.write_bytes(broken.read_bytes()[:-100])
+    with serve(tmp_path / "home", models_dir=models) as server, server.client() as client:
+        assert [model["architecture"] for model in client.get("/v1/models").json()["models"]] == ["transformer"]
+        reply = client.post("/v1/translate", json=FINE | {"model": "bahdanau"})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (404, "unknown_model")
+        assert translate(client, "Hello.", source="en")
+        assert str(broken) in server.log.read_text()
+
+
+schema = schemathesis.openapi.from_path(ROOT / "service" / "openapi.json")
+
+
+@schema.parametrize()
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_openapi_allows_or_forbids_gets_a_reply_it_describes(
+    case: schemathesis.Case, server: Server
+) -> None:
+    # 504 is the right answer to a timeout_ms of 1.
+    reply = case.call_and_validate(base_url=server.url, excluded_checks=[schemathesis.checks.not_a_server_error])
+    assert reply.status_code < 500 or reply.status_code == 504
