@@ -4,7 +4,7 @@ import numpy as np
 from torch import nn
 
 from export.graph import Graph
-from export.linear import Layers, array, best
+from export.linear import Layers, MakeLayers, array, best
 from export.package import TensorSpec
 from models.bahdanau import Bahdanau
 
@@ -31,7 +31,7 @@ def onnx_gates(weight: np.ndarray) -> np.ndarray:
 class BahdanauGraphs:
     """Both graphs of one model in one precision. The encoder's GRU stays fp32: ONNX Runtime has no int8 one."""
 
-    def __init__(self, model: Bahdanau, layers: type[Layers]) -> None:
+    def __init__(self, model: Bahdanau, layers: MakeLayers) -> None:
         self.model, self.layers = model, layers
         self.embedding = array(model.embedding.weight)
 

@@ -1,21 +1,39 @@
 """Linear layers and embeddings of a graph, in fp32 or int8.
 
-int8 weights have one symmetric scale for each output channel, activations one for each row: a sentence's result
-cannot depend on what else is in its batch, which a scale per tensor (``DynamicQuantizeLinear``) would allow.
+int8 weights have one symmetric scale for each output channel. The scale of an activation is fixed at export, from
+calibration: a sentence's result cannot depend on what else is in its batch, which a scale found at run time for the
+whole tensor (``DynamicQuantizeLinear``) would allow, and two operators do the work of a layer.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor, nn
 
 from export.graph import MICROSOFT, Graph
-from export.package import Precision
 
 LEVELS = 127
-ZERO_POINT = 128
+STEPS = 255
+"""From the smallest to the largest uint8."""
 SMALLEST = 1e-12
-"""Keeps the scale of an all-zero row from being zero."""
+"""Keeps the scale of what is all zero from being zero."""
+
+
+class Range(NamedTuple):
+    """Smallest and largest value that an activation takes; zero is always one of its levels."""
+
+    low: float
+    high: float
+
+    @property
+    def scale(self) -> float:
+        return max(max(self.high, 0.0) - min(self.low, 0.0), SMALLEST) / STEPS
+
+    @property
+    def zero_point(self) -> int:
+        return round(-min(self.low, 0.0) / self.scale)
 
 
 def quantize(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
@@ -68,36 +86,29 @@ class Float32Layers(Layers):
 
 
 class Int8Layers(Layers):
-    def __init__(self, graph: Graph) -> None:
-        super().__init__(graph)
-        self.quantized: dict[str, tuple[str, str]] = {}
+    """``ranges`` has the values that the input of each linear layer takes, by the layer's name."""
 
-    def rows(self, x: str) -> tuple[str, str]:
-        """``x [N, I]`` as uint8 around 128, and the scale of each row ``[N, 1]``; once for each value."""
+    def __init__(self, graph: Graph, ranges: Mapping[str, Range]) -> None:
+        super().__init__(graph)
+        self.ranges = ranges
+        self.quantized: dict[str, tuple[str, str, str]] = {}
+
+    def input(self, x: str, values: Range) -> tuple[str, str, str]:
+        """``x`` as uint8, its scale and zero point; once for each value."""
         if x not in self.quantized:
             g = self.graph
-            largest = g.op("ReduceMax", g.op("Abs", x), g.constant([-1]), keepdims=1)
-            scale = g.op("Mul", g.op("Max", largest, g.number(SMALLEST)), g.number(1 / LEVELS))
-            unit = g.op("Div", x, scale)
-            zero_point = g.constant(ZERO_POINT, np.uint8)
-            self.quantized[x] = g.op("QuantizeLinear", unit, g.number(1.0), zero_point), scale
+            scale, zero_point = g.number(values.scale), g.constant(values.zero_point, np.uint8)
+            self.quantized[x] = g.op("QuantizeLinear", x, scale, zero_point), scale, zero_point
         return self.quantized[x]
 
     def project(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray | None) -> str:
         g = self.graph
         values, scales = quantize(weight, axis=1)
-        rows, row_scale = self.rows(x)
-        product = g.op(
-            "MatMulIntegerToFloat",
-            rows,
-            g.weight(f"{name}.weight", values),
-            g.number(1.0),
-            g.weight(f"{name}.scale", scales),
-            g.constant(ZERO_POINT, np.uint8),
-            domain=MICROSOFT,
-        )
-        scaled = g.op("Mul", product, row_scale)
-        return scaled if bias is None else g.op("Add", scaled, g.weight(f"{name}.bias", bias))
+        levels, scale, zero_point = self.input(x, self.ranges[name])
+        inputs = [levels, g.weight(f"{name}.weight", values), scale, g.weight(f"{name}.scale", scales), zero_point, ""]
+        if bias is not None:
+            inputs.append(g.weight(f"{name}.bias", bias))
+        return g.op("MatMulIntegerToFloat", *inputs, domain=MICROSOFT)
 
     def embed(self, ids: str, name: str, weight: np.ndarray) -> str:
         g = self.graph
@@ -107,7 +118,8 @@ class Int8Layers(Layers):
         return g.op("Mul", rows, scale)
 
 
-LAYERS: dict[Precision, type[Layers]] = {"fp32": Float32Layers, "int8": Int8Layers}
+MakeLayers = Callable[[Graph], Layers]
+"""How the graphs of one precision get their layers."""
 
 
 def best(graph: Graph, logits: str) -> None:
@@ -116,7 +128,7 @@ def best(graph: Graph, logits: str) -> None:
     K is an input, since greedy decoding should not pay for a beam.
     """
     count = graph.input("top_k", "int64", [1])
-    values, ids = graph.many("TopK", [logits, count], 2, axis=-1)
-    total = graph.op("ReduceLogSumExp", logits, graph.constant([-1]), keepdims=1)
+    # ReduceLogSumExp would touch fewer numbers, but the CPU provider takes ten times as long for it.
+    scores, ids = graph.many("TopK", [graph.op("LogSoftmax", logits, axis=-1), count], 2, axis=-1)
     graph.output(ids, "next_ids", "int64", ["batch", "k"])
-    graph.output(graph.op("Sub", values, total), "next_scores", "float32", ["batch", "k"])
+    graph.output(scores, "next_scores", "float32", ["batch", "k"])

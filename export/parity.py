@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import cycle
 
 import numpy as np
-import onnxruntime
 import torch
 
-from export.package import Manifest, Package, Precision
+from export.decoder import GraphDecoder
+from export.package import Package, Precision
 from models.data import pad
 from models.tokenizer import Tokenizer
 from models.translator import Translator, greedy
@@ -33,51 +33,6 @@ class Parity:
     """Sentences with the same greedy tokens."""
     log_prob_difference: float
     """Largest absolute difference of a token's log-probability, over the identical sentences."""
-
-
-class GraphDecoder:
-    """The plainest use of a package's two graphs: one batch, greedy, until all rows have ended."""
-
-    def __init__(self, package: Package, precision: Precision) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        providers = ["CPUExecutionProvider"]
-        self.manifest: Manifest = package.manifest
-        self.encoder, self.decoder = (
-            onnxruntime.InferenceSession(str(package.graph(precision, part)), options, providers)
-            for part in ("encoder", "decoder")
-        )
-
-    def greedy(self, source: np.ndarray, lengths: np.ndarray, max_length: int) -> tuple[np.ndarray, np.ndarray]:
-        """``source [B, S], lengths [B]`` -> tokens and log-probabilities, both ``[B, T]``, as ``models.greedy``."""
-        rows = len(source)
-        names = [output.name for output in self.encoder.get_outputs()]
-        encoded = self.encoder.run(names, {"source_ids": source, "source_lengths": lengths})
-        feeds: dict[str, np.ndarray] = dict(zip(names, encoded, strict=True))
-        growing = [spec for spec in self.manifest.state if "time" in spec.shape]
-        for spec in growing:
-            sizes = {"batch": rows, "time": max_length}
-            shape = [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
-            feeds[spec.name] = np.zeros(shape, spec.dtype)
-        token = np.full(rows, self.manifest.special.bos, np.int64)
-        ended = np.zeros(rows, bool)
-        tokens, log_probs = [], []
-        outputs = ["next_ids", "next_scores", *(f"next_{spec.name}" for spec in self.manifest.state)]
-        for position in range(max_length):
-            step = {"token": token, "position": np.full(rows, position), "top_k": np.array([1])}
-            ids, scores, *states = self.decoder.run(outputs, {**feeds, **step})
-            for spec, value in zip(self.manifest.state, states, strict=True):
-                if spec in growing:
-                    np.moveaxis(feeds[spec.name], spec.shape.index("time"), 0)[position] = value
-                else:
-                    feeds[spec.name] = value
-            token = np.where(ended, self.manifest.special.eos, ids[:, 0])
-            ended |= token == self.manifest.special.eos
-            tokens.append(token)
-            log_probs.append(scores[:, 0])
-            if ended.all():
-                break
-        return np.stack(tokens, 1), np.stack(log_probs, 1)
 
 
 def compare(

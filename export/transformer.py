@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from export.graph import Graph
-from export.linear import Layers, array, best
+from export.linear import Layers, MakeLayers, array, best
 from export.package import TensorSpec
 from models.attention import MultiHeadAttention
 from models.transformer import DecoderLayer, EncoderLayer, FeedForward, Transformer
@@ -38,7 +38,7 @@ def state_of(model: Transformer) -> list[TensorSpec]:
 class TransformerGraphs:
     """Both graphs of one model in one precision."""
 
-    def __init__(self, model: Transformer, layers: type[Layers]) -> None:
+    def __init__(self, model: Transformer, layers: MakeLayers) -> None:
         self.model, self.layers = model, layers
         self.heads, self.size = model.config.heads, model.config.size
         self.depth = self.size // self.heads

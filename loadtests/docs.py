@@ -22,7 +22,7 @@ from service.settings import markdown_table
 
 README = ROOT / "README.md"
 RESULTS = ROOT / "docs" / "results"
-REPORTS = ("quality.json", "loadtest.json")
+REPORTS = ("quality.json", "consistency.json", "loadtest.json")
 EXAMPLE = {"text": "I drink milk.", "target": "fr", "attention": "alignment"}
 PICTURED = "The little girl is reading a book in the garden."
 
@@ -42,6 +42,16 @@ def example(reply: dict[str, Any]) -> str:
     compact = re.sub(r"\{\n\s+([^{}\[\]]*?)\n\s+\}", lambda match: "{" + " ".join(match[1].split()) + "}", answer)
     request = f"curl http://127.0.0.1:3000/v1/translate \\\n  -H 'Content-Type: application/json' -d '{body}'"
     return f"```sh\n{request}\n```\n\n```json\n{compact}\n```"
+
+
+def consistency_table(report: dict[str, Any]) -> str:
+    """Sentences with the same translation in any company, in markdown."""
+    lines = ["| model | precision | set | direction | sentences | identical |", "|---|---|---|---|---|---|"]
+    for row in report["rows"]:
+        cells = row["model"], row["precision"], row["set"], f"{row['source']}-{row['target']}"
+        lines.append("| " + " | ".join([*cells, str(row["sentences"]), str(row["identical"])]) + " |")
+    note = f"{report['list']} sentences in a list, {report['clients']} clients, commit {report['commit']}."
+    return "\n".join([*lines, "", note])
 
 
 def load_table(report: dict[str, Any]) -> str:
@@ -69,6 +79,7 @@ def render() -> str:
         "settings": markdown_table(),
         "example": example(result("example.json")),
         "quality": markdown(result("quality.json")),
+        "consistency": consistency_table(result("consistency.json")),
         "load": load_table(result("loadtest.json")),
     }
     for name, content in parts.items():

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests.machine import describe
-from loadtests.server import ServerError, served
+from loadtests.server import ServerError, environments, served
 
 TEXTS = 64
 """Texts in a request."""
@@ -170,11 +170,9 @@ def main(
     """Measure what is served. Exits with 2 where nothing is."""
     console = Console()
     chosen = [one for path in sets for one in read_sets(path)]
-    models = {} if models_dir is None else {"ATTENTIVE_MODELS_DIR": str(models_dir.resolve())}
     results: list[Result] = []
     try:
-        for name in precision or [""]:
-            environment = models | ({"ATTENTIVE_PRECISION": name} if name else {})
+        for environment in environments(precision, models_dir):
             with served(url, output / "quality.server.log", environment=environment) as base:
                 results += asyncio.run(measure(base, chosen, beam_size, console))
     except ServerError as error:

@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -62,6 +62,12 @@ def served(
         yield f"http://127.0.0.1:{port}"
     finally:
         stop(process)
+
+
+def environments(precisions: Sequence[str] | None, models_dir: Path | None) -> list[dict[str, str]]:
+    """Settings of the servers to measure one after the other: one for each precision, or the server's own."""
+    models = {} if models_dir is None else {"ATTENTIVE_MODELS_DIR": str(models_dir.resolve())}
+    return [models | {"ATTENTIVE_PRECISION": precision} for precision in precisions or ()] or [models]
 
 
 def free_port() -> int:

@@ -3,6 +3,7 @@
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from service import __version__, errors, metrics
@@ -16,7 +17,9 @@ DESCRIPTION = "Translation that shows where it looked. All errors have one shape
 
 def create_app(translator: Translator, settings: Settings) -> FastAPI:
     """All routes over one translator."""
-    app = FastAPI(title="Attentive", version=__version__, description=DESCRIPTION, license_info={"name": "Apache-2.0"})
+    app = FastAPIOffline(
+        title="Attentive", version=__version__, description=DESCRIPTION, license_info={"name": "Apache-2.0"}
+    )
     app.state.translator = translator
     app.include_router(native.router)
     app.add_api_route("/metrics", _metrics, include_in_schema=False)

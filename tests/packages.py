@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from export.__main__ import build as build_package
-from export.package import Package, Precision
+from export.build import build as build_package
+from export.package import Package
 from models import checkpoint
 from models.checkpoint import Run, Training
 from models.config import BahdanauConfig, Config, DataConfig, TrainingConfig, TransformerConfig
@@ -74,6 +74,8 @@ def write_run(path: Path, architecture: str) -> Run:
     return Run.open(path)
 
 
-def write_package(run: Run, path: Path, precisions: tuple[Precision, ...] = ("fp32", "int8")) -> Package:
+def write_package(run: Run, path: Path) -> Package:
+    """The package of a run, in both precisions."""
     path.mkdir(parents=True)
-    return build_package(run, path, "0", list(precisions))[1]
+    calibration = [(text, language) for text in sentences(50, seed=9) for language in ("en", "fr")]
+    return build_package(run, path, "0", calibration)[1]

@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = {"cpu": ["cpu"], "gpu": ["gpu"], "dev": ["cpu", "train", "load", "dev"]}
+EXTRAS = {"cpu": ["cpu"], "gpu": ["gpu"], "dev": ["cpu", "train", "load", "bench", "dev"]}
 """Lock file -> extras it is compiled from, as in the Makefile."""
 
 

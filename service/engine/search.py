@@ -78,7 +78,7 @@ class Search:
         self.alive = [ROOT]
         longest = LENGTH_FACTOR * len(self.job.source_ids) + LENGTH_MARGIN
         wanted = self.job.max_length if self.job.max_length is not None else longest
-        self.limit = min(wanted + 1, self.manifest.max_length)
+        self.longest = min(wanted, self.manifest.max_length - 1)
 
     @property
     def rows(self) -> int:
@@ -115,7 +115,7 @@ class Search:
             if len(alive) == beam:
                 break
         self.alive = alive
-        if not alive or len(self.finished) >= beam or self.length >= self.limit:
+        if not alive or len(self.finished) >= beam or self.length > self.longest:
             return None
         missing = beam - len(alive)
         return Move(parents + parents[:1] * missing, [node.token for node in alive] + [eos] * missing)
@@ -123,8 +123,13 @@ class Search:
     def result(self) -> list[Hypothesis]:
         """The best hypotheses, best first; unfinished ones only where too few have ended."""
         finished = sorted((self._hypothesis(node) for node in self.finished), key=lambda h: -h.score)
-        unfinished = sorted((self._hypothesis(node) for node in self.alive), key=lambda h: -h.score)
-        return [*finished, *unfinished][: self.job.n_best]
+        if len(finished) >= self.job.n_best:
+            return finished[: self.job.n_best]
+        # The step after the longest target was for EOS only: rows that differ in nothing else are the same.
+        unfinished: dict[tuple[int, ...], Hypothesis] = {}
+        for hypothesis in map(self._hypothesis, self.alive):
+            unfinished.setdefault(tuple(hypothesis.token_ids), hypothesis)
+        return [*finished, *unfinished.values()][: self.job.n_best]
 
     def _hypothesis(self, last: Node) -> Hypothesis:
         nodes = []
@@ -134,17 +139,18 @@ class Search:
             node = node.parent
         nodes.reverse()
         ended = last.token == self.manifest.special.eos
-        tokens = nodes[:-1] if ended else nodes
+        tokens = nodes[:-1] if ended else nodes[: self.longest]
+        scored = nodes if ended else tokens
         return Hypothesis(
             token_ids=[node.token for node in tokens],
-            log_prob=last.log_prob,
-            score=last.log_prob / max(1, len(nodes)),
+            log_prob=scored[-1].log_prob,
+            score=scored[-1].log_prob / len(scored),
             truncated=not ended,
             attention=self._attention(nodes, len(tokens)) if self.job.attention else None,
         )
 
     def _attention(self, nodes: list[Node], tokens: int) -> np.ndarray:
-        """Row i is the attention that aligns token i; the last token of a truncated target has no later step."""
+        """Row i is the attention that aligns token i."""
         shift, width = self.manifest.alignment.shift, len(self.job.source_ids)
         steps = [nodes[min(i + shift, len(nodes) - 1)].attention for i in range(tokens)]
         rows = [step[:width] for step in steps if step is not None]

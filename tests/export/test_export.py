@@ -73,7 +73,7 @@ def test_a_broken_model_is_not_exported(pairs: Path, tmp_path: Path) -> None:
 def test_no_target_has_special_tokens(package: Package, precision) -> None:
     import numpy as np
 
-    from export.parity import GraphDecoder
+    from export.decoder import GraphDecoder
 
     manifest = package.manifest
     random = np.random.default_rng(0)

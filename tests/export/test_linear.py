@@ -3,7 +3,7 @@ import onnxruntime
 import pytest
 
 from export.graph import Graph
-from export.linear import LAYERS, best, quantize
+from export.linear import Float32Layers, Int8Layers, Layers, Range, best, quantize
 from export.package import Precision
 
 
@@ -11,6 +11,10 @@ def run(graph: Graph, path, **inputs: np.ndarray) -> list[np.ndarray]:
     graph.save(path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return session.run(None, inputs)
+
+
+def layers(precision: Precision, graph: Graph, low: float = -4.0, high: float = 4.0) -> Layers:
+    return Float32Layers(graph) if precision == "fp32" else Int8Layers(graph, {"layer": Range(low, high)})
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def test_project_multiplies(precision: Precision, tolerance: float, random: np.r
     weight, bias = random.normal(size=(64, 24)).astype(np.float32), random.normal(size=24).astype(np.float32)
     x = random.normal(size=(5, 64)).astype(np.float32)
     graph = Graph("test")
-    value = LAYERS[precision](graph).project(graph.input("x", "float32", ["n", 64]), "layer", weight, bias)
+    value = layers(precision, graph).project(graph.input("x", "float32", ["n", 64]), "layer", weight, bias)
     graph.output(value, "y", "float32", ["n", 24])
     (y,) = run(graph, tmp_path / "graph.onnx", x=x)
     expected = x @ weight + bias
@@ -46,7 +50,7 @@ def test_project_multiplies(precision: Precision, tolerance: float, random: np.r
 def test_an_int8_row_does_not_depend_on_its_companions(random: np.random.Generator, tmp_path) -> None:
     graph = Graph("test")
     weight = random.normal(size=(64, 24)).astype(np.float32)
-    value = LAYERS["int8"](graph).project(graph.input("x", "float32", ["n", 64]), "layer", weight, None)
+    value = layers("int8", graph).project(graph.input("x", "float32", ["n", 64]), "layer", weight, None)
     graph.output(value, "y", "float32", ["n", 24])
     x = random.normal(size=(9, 64)).astype(np.float32)
     loud = x.copy()
@@ -55,11 +59,31 @@ def test_an_int8_row_does_not_depend_on_its_companions(random: np.random.Generat
     assert np.array_equal(run(graph, tmp_path / "g.onnx", x=x)[0][0], run(graph, tmp_path / "g.onnx", x=x[:1])[0][0])
 
 
+@pytest.mark.parametrize(("low", "high"), [(-4.0, 4.0), (0.0, 4.0), (1.0, 3.0), (-3.0, -1.0), (-0.1, 4.0), (0.0, 0.0)])
+def test_a_range_has_zero_among_its_levels_and_its_ends_within_half_a_step(low: float, high: float) -> None:
+    values = Range(low, high)
+    assert 0 <= values.zero_point <= 255
+    for end in (min(low, 0), max(high, 0)):
+        level = round(end / values.scale) + values.zero_point
+        assert -1 <= level <= 256
+        assert abs((level - values.zero_point) * values.scale - end) <= values.scale / 2 * 1.001
+
+
+def test_what_is_out_of_range_is_clipped_and_does_not_wrap(tmp_path) -> None:
+    graph = Graph("test")
+    value = layers("int8", graph).project(
+        graph.input("x", "float32", ["n", 1]), "layer", np.ones((1, 1), np.float32), None
+    )
+    graph.output(value, "y", "float32", ["n", 1])
+    (y,) = run(graph, tmp_path / "g.onnx", x=np.array([[1000.0], [-1000.0]], np.float32))
+    assert np.allclose(y[:, 0], [4, -4], atol=0.05)
+
+
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0), ("int8", 0.005)])
 def test_embed_looks_up(precision: Precision, tolerance: float, random: np.random.Generator, tmp_path) -> None:
     table = random.normal(size=(11, 8)).astype(np.float32)
     graph = Graph("test")
-    value = LAYERS[precision](graph).embed(graph.input("ids", "int64", ["a", "b"]), "table", table)
+    value = layers(precision, graph).embed(graph.input("ids", "int64", ["a", "b"]), "table", table)
     graph.output(value, "y", "float32", ["a", "b", 8])
     ids = np.array([[3, 10], [0, 3]])
     (y,) = run(graph, tmp_path / "graph.onnx", ids=ids)

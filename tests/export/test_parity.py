@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from export.__main__ import forbid_specials
+from export.build import forbid_specials
 from export.package import Package
 from export.parity import SENTENCES, TOLERANCE, Parity, ParityError, compare, require
 from models.checkpoint import Run

@@ -1,6 +1,6 @@
 import pytest
 
-from loadtests.docs import README, example, load_table, render, replace
+from loadtests.docs import README, consistency_table, example, load_table, render, replace
 from service.settings import markdown_table
 
 
@@ -37,3 +37,9 @@ def test_load_table_survives_a_kind_without_answers() -> None:
     text = load_table(report)
     assert "| a | 2 | 0 | 1.0 | 2.0 | 2.0 | 2.0 |" in text
     assert "8 requests/s offered, 7.9 achieved" in text
+
+
+def test_consistency_table_counts() -> None:
+    row = {"model": "m", "precision": "int8", "set": "s", "source": "en", "target": "fr", "sentences": 10}
+    text = consistency_table({"rows": [row | {"identical": 9}], "list": 65, "clients": 32, "commit": "abc"})
+    assert "| m | int8 | s | en-fr | 10 | 9 |" in text

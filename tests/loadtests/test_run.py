@@ -3,13 +3,17 @@
 import json
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from tests.loadtests.stub import right
+
 ROOT = Path(__file__).parents[2]
+SLOW_SECONDS = 1.5
 
 
 class Outcome(NamedTuple):
@@ -30,6 +34,12 @@ def silent(_body: dict[str, Any]) -> tuple[int, Any]:
     return 200, {"translations": []}
 
 
+def slow(body: dict[str, Any]) -> tuple[int, Any]:
+    """Half as fast as a user asks: the third request is due after two seconds and answered after four and a half."""
+    time.sleep(SLOW_SECONDS)
+    return right(body)
+
+
 @pytest.fixture(scope="module")
 def outcomes(stub_server, tmp_path_factory) -> dict[str, Outcome]:
     """All cases at once, because nearly all of their time is start-up."""
@@ -39,6 +49,7 @@ def outcomes(stub_server, tmp_path_factory) -> dict[str, Outcome]:
             "right": ["--url", url, "--p95", "5000"],
             "impossible": ["--url", url, "--p95", "0.001"],
             "broken": ["--url", stack.enter_context(stub_server(broken))],
+            "slow": ["--url", stack.enter_context(stub_server(slow)), "--users", "1", "--duration", "5"],
             "silent": ["--url", stack.enter_context(stub_server(silent))],
             "unready": ["--url", stack.enter_context(stub_server(ready=503))],
         }
@@ -77,6 +88,12 @@ def test_html_csv_and_json_are_written(outcomes):
     assert 0 < report["achieved_per_s"] < 10
     assert report["client"]["machine"]["cores"] > 0
     assert report["client"]["versions"]["locust"]
+
+
+def test_latency_counts_from_when_a_request_was_due(outcomes):
+    total = outcomes["slow"].report["total"]
+    assert total["p50_ms"] >= 1000 * SLOW_SECONDS
+    assert total["p99_ms"] >= 1000 * SLOW_SECONDS + 400
 
 
 def test_an_impossible_limit_fails(outcomes):

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
@@ -233,3 +234,14 @@ def test_metrics_and_docs(client: Client) -> None:
         assert f"attentive_{name}" in metrics
     assert client.request("GET", "/docs").status_code == 200
     assert client.request("GET", "/openapi.json").json() == client.app.openapi()
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_the_documentation_needs_no_other_host(client: Client, page: str) -> None:
+    reply = client.request("GET", page)
+    assert reply.status_code == 200
+    links = re.findall(r'(?:src|href)="([^"]+)"', reply.text)
+    assert links
+    for link in links:
+        assert link.startswith("/"), link
+        assert client.request("GET", link).status_code == 200

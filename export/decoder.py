@@ -1,0 +1,59 @@
+"""The plainest use of a package's two graphs: one batch, greedy, until all rows have ended."""
+
+import numpy as np
+import onnxruntime
+
+from export.package import Package, Precision
+
+Arrays = dict[str, np.ndarray]
+
+
+class GraphDecoder:
+    def __init__(self, package: Package, precision: Precision) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = 1  # batches are small: more threads would mostly wait for each other
+        providers = ["CPUExecutionProvider"]
+        self.manifest = package.manifest
+        self.encoder, self.decoder = (
+            onnxruntime.InferenceSession(str(package.graph(precision, part)), options, providers)
+            for part in ("encoder", "decoder")
+        )
+
+    def run(self, session: onnxruntime.InferenceSession, feeds: Arrays) -> Arrays:
+        """All outputs of a graph, by name."""
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, feeds), strict=True))
+
+    def start(self, source: np.ndarray, lengths: np.ndarray, max_length: int) -> Arrays:
+        """Memory and first state of a batch; caches are empty and as long as they can get."""
+        encoded = self.run(self.encoder, {"source_ids": source, "source_lengths": lengths})
+        sizes = {"batch": len(source), "time": max_length, "source": source.shape[1]}
+        tensors = {}
+        for spec in (*self.manifest.memory, *self.manifest.state):
+            shape = [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
+            tensors[spec.name] = encoded[spec.name] if spec.name in encoded else np.zeros(shape, spec.dtype)
+        return tensors
+
+    def greedy(self, source: np.ndarray, lengths: np.ndarray, max_length: int) -> tuple[np.ndarray, np.ndarray]:
+        """``source [B, S], lengths [B]`` -> tokens and log-probabilities, both ``[B, T]``, as ``models.greedy``."""
+        tensors = self.start(source, lengths, max_length)
+        token = np.full(len(source), self.manifest.special.bos, np.int64)
+        ended = np.zeros(len(source), bool)
+        tokens, log_probs = [], []
+        for position in range(max_length):
+            step = {"token": token, "position": np.full(len(source), position), "top_k": np.array([1])}
+            result = self.run(self.decoder, {**tensors, **step})
+            for spec in self.manifest.state:
+                value = result[f"next_{spec.name}"]
+                if "time" in spec.shape:
+                    np.moveaxis(tensors[spec.name], spec.shape.index("time"), 0)[position] = value
+                else:
+                    tensors[spec.name] = value
+            token = np.where(ended, self.manifest.special.eos, result["next_ids"][:, 0])
+            ended |= token == self.manifest.special.eos
+            tokens.append(token)
+            log_probs.append(result["next_scores"][:, 0])
+            if ended.all():
+                break
+        return np.stack(tokens, 1), np.stack(log_probs, 1)

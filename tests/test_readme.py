@@ -1,0 +1,35 @@
+"""What the README tells a newcomer to type exists."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_make_command_is_a_target() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)", TEXT, re.MULTILINE))
+    assert {"serve", "test", "check", "loadtest", "train"} <= named <= targets
+
+
+def test_every_variable_of_a_make_command_is_read_by_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    used = {name for line in re.findall(r"make [a-z]+[^\n`]*", TEXT) for name in re.findall(r"\b([A-Z0-9]+)=", line)}
+    assert used
+    for name in used:
+        assert f"$({name})" in makefile, name
+
+
+def test_every_link_to_a_file_leads_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in link]
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_every_configuration_named_is_valid() -> None:
+    from models.config import Config
+
+    for path in set(re.findall(r"models/configs/\w+\.toml", TEXT)):
+        assert Config.load(ROOT / path).name
