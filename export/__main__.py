@@ -13,8 +13,8 @@ from rich.table import Table
 
 from export.build import build
 from export.card import write_card
-from export.package import Package, Precision
-from export.parity import ParityError, compare, require
+from export.package import MANIFEST, Package, Precision
+from export.parity import SENTENCES, ParityError, compare, require
 from models.checkpoint import Run
 from models.data import read_pairs
 from models.tokenizer import Tokenizer
@@ -55,9 +55,13 @@ def main(
 ) -> None:
     """Export a trained model. Nothing is written unless fp32 ONNX does what PyTorch does."""
     shipped: list[Precision] = ["fp32", "int8"] if precision == "all" else [precision]
+    trained = Run.open(run)
+    texts = read_texts(sentences, (trained.config.data.source, trained.config.data.target))
+    if len(texts) < SENTENCES:
+        raise typer.BadParameter(f"{sentences} has {len(texts)} sentences; at least {SENTENCES} are needed")
+    if not replaceable(output):
+        raise typer.BadParameter(f"{output} exists and is not a package")
     with tempfile.TemporaryDirectory() as scratch:
-        trained = Run.open(run)
-        texts = read_texts(sentences, (trained.config.data.source, trained.config.data.target))
         model, package = build(trained, Path(scratch), version, texts)
         try:
             Console().print(check(model, package, texts))
@@ -72,14 +76,16 @@ def main(
     Console().print(f"{output}: {', '.join(shipped)}, {size:.1f} MB")
 
 
+def replaceable(output: Path) -> bool:
+    """Nothing is lost by writing a package there: there is nothing, or a package."""
+    return not output.exists() or not any(output.iterdir()) or (output / MANIFEST).exists()
+
+
 def replace(package: Package, output: Path) -> None:
-    """Put the package's files where an older package may be. Raises ``typer.BadParameter`` for any other directory."""
-    if output.exists():
-        if any(output.iterdir()) and not (output / "manifest.json").exists():
-            raise typer.BadParameter(f"{output} exists and is not a package")
-        shutil.rmtree(output)
+    """Put the package's files where an older package may be."""
+    shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
-    for name in ("manifest.json", "README.md", *(file.name for file in package.files())):
+    for name in (MANIFEST, "README.md", *(file.name for file in package.files())):
         shutil.copyfile(package.path / name, output / name)
 
 
