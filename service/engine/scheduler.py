@@ -85,11 +85,23 @@ class Loop(Thread):
             shortest = len(tasks[0].job.source_ids)
             group = [task for task in tasks if len(task.job.source_ids) <= LENGTH_SPREAD * shortest]
             tasks = tasks[len(group) :]
+            self.enter(group)
+
+    def enter(self, group: list[Task]) -> None:
+        """Encode a group and put it beside the rows in use; one that cannot be encoded fails by itself."""
+        try:
             encoded = self.engine.session.encode([task.job.source_ids for task in group])
-            self.slots.fit(source=int(encoded.lengths.max()))
-            for row, task in enumerate(group):
-                task.slots = self.slots.join(encoded, row, task.search.rows)
-                self.tasks.append(task)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to one sentence
+            if len(group) == 1:
+                group[0].fail(error)
+            else:
+                for task in group:
+                    self.enter([task])
+            return
+        self.slots.fit(source=int(encoded.lengths.max()))
+        for row, task in enumerate(group):
+            task.slots = self.slots.join(encoded, row, task.search.rows)
+            self.tasks.append(task)
 
     def step(self) -> None:
         """Advance every row by one token; finished and abandoned tasks leave."""

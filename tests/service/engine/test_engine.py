@@ -147,6 +147,21 @@ def test_a_failing_step_fails_its_sentences_and_no_others(
     engine.close()
 
 
+def test_a_sentence_that_cannot_be_encoded_fails_alone(engine: Engine, sources: list[list[int]]) -> None:
+    length = 12
+    good = [[*[*source[:-1], *([9] * length)][: length - 1], 3] for source in sources[:6]]
+    expected = results(engine.submit_all([Job(source) for source in good]))
+    poison = Job([4, *[10_000] * (length - 2), 3])  # no such token
+    before, broken, after = (
+        engine.submit_all([Job(source) for source in good[:3]]),
+        engine.submit(poison),
+        engine.submit_all([Job(source) for source in good[3:]]),
+    )
+    with pytest.raises(Exception, match="indices"):
+        broken.result(WAIT)
+    assert [h.token_ids for (h,) in results(before + after)] == [h.token_ids for (h,) in expected]
+
+
 def test_close_finishes_what_was_submitted(engine: Engine, sources: list[list[int]]) -> None:
     futures = engine.submit_all([Job(s) for s in sources])
     engine.close()
