@@ -111,6 +111,8 @@ def main(
     rows = [asdict(result) for result in results]
     (output / "consistency.json").write_text(json.dumps(report | {"rows": rows}, indent=2, ensure_ascii=False) + "\n")
     table = Table("model", "precision", "set", "direction", "sentences", "identical")
+    for column in table.columns[:3]:
+        column.overflow = "fold"  # a name that is cut names nothing
     for r in results:
         table.add_row(r.model, r.precision, r.set, f"{r.source}-{r.target}", str(r.sentences), str(r.identical))
     console.print(table)

@@ -138,6 +138,8 @@ def score(model: dict[str, Any], texts: Set, outputs: Sequence[str], beam_size: 
 
 def table(results: Sequence[Result]) -> Table:
     shown = Table("model", "precision", "set", "direction", "beam", "BLEU", "chrF", "sentences/s")
+    for column in shown.columns[:3]:
+        column.overflow = "fold"  # a name that is cut names nothing
     for r in results:
         figures = f"{r.bleu:.1f}", f"{r.chrf:.1f}", f"{r.sentences_per_s:.0f}"
         shown.add_row(r.model, r.precision, r.set, f"{r.source}-{r.target}", str(r.beam_size), *figures)
