@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.evaluate import SOURCES, TIMEOUT, Set, read_sets
+from loadtests.evaluate import SOURCES, TIMEOUT, Set, ask, read_sets
 from loadtests.machine import describe
 from loadtests.server import ServerError, environments, served
 
@@ -36,13 +36,6 @@ class Result:
     sentences: int
     identical: int
     differing: list[str]
-
-
-async def ask(client: httpx.AsyncClient, model: str, texts: Set, part: Sequence[str]) -> list[str]:
-    """Translations of ``part`` from one request. Raises ``httpx.HTTPStatusError`` for a refusal."""
-    body = {"text": list(part), "source": texts.source, "target": texts.target, "model": model}
-    reply = await client.post("/v1/translate", json=body)
-    return [translation["text"] for translation in reply.raise_for_status().json()["translations"]]
 
 
 async def apart(client: httpx.AsyncClient, model: str, texts: Set, clients: int) -> list[str]:

@@ -85,19 +85,23 @@ def read_sets(path: Path) -> list[Set]:
     return [Set(name, first, second, firsts, seconds), Set(name, second, first, seconds, firsts)]
 
 
+async def ask(client: httpx.AsyncClient, model: str, texts: Set, part: Sequence[str], **options: object) -> list[str]:
+    """Translations of ``part`` of a set from one request. Raises ``httpx.HTTPStatusError`` for a refusal."""
+    body = {"text": list(part), "source": texts.source, "target": texts.target, "model": model, **options}
+    reply = await client.post("/v1/translate", json=body)
+    return [translation["text"] for translation in reply.raise_for_status().json()["translations"]]
+
+
 async def translate(client: httpx.AsyncClient, model: str, texts: Set, beam_size: int) -> list[str]:
     """All sentences of a set in their order. Raises ``httpx.HTTPStatusError`` for any refusal."""
     turns = asyncio.Semaphore(CONNECTIONS)
 
-    async def ask(part: Sequence[str]) -> list[str]:
-        body = {"text": part, "source": texts.source, "target": texts.target, "model": model, "beam_size": beam_size}
+    async def take_turn(part: Sequence[str]) -> list[str]:
         async with turns:
-            reply = await client.post("/v1/translate", json={**body, "split_sentences": "none"})
-        reply.raise_for_status()
-        return [translation["text"] for translation in reply.json()["translations"]]
+            return await ask(client, model, texts, part, beam_size=beam_size, split_sentences="none")
 
     parts = [texts.sentences[start : start + TEXTS] for start in range(0, len(texts.sentences), TEXTS)]
-    return [text for answers in await asyncio.gather(*map(ask, parts)) for text in answers]
+    return [text for answers in await asyncio.gather(*map(take_turn, parts)) for text in answers]
 
 
 async def measure(url: str, sets: Sequence[Set], beam_size: int, console: Console) -> list[Result]:

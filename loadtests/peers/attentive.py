@@ -38,7 +38,7 @@ class Attentive(System):
             for source in sources
         ]
         best = [future.result()[0] for future in self._engine(search.beam_size).submit_all(jobs)]
-        return [Translation(each.token_ids[: search.max_length], each.attention) for each in best]
+        return [Translation(each.token_ids, each.attention) for each in best]
 
     def close(self) -> None:
         for engine in self._engines.values():
