@@ -6,6 +6,7 @@ from torch import nn
 from export.graph import Graph
 from export.linear import Layers, MakeLayers, array, best
 from export.package import TensorSpec
+from export.weights import Weights
 from models.bahdanau import Bahdanau
 
 
@@ -31,8 +32,8 @@ def onnx_gates(weight: np.ndarray) -> np.ndarray:
 class BahdanauGraphs:
     """Both graphs of one model in one precision. The encoder's GRU stays fp32: ONNX Runtime has no int8 one."""
 
-    def __init__(self, model: Bahdanau, layers: MakeLayers) -> None:
-        self.model, self.layers = model, layers
+    def __init__(self, model: Bahdanau, layers: MakeLayers, weights: Weights) -> None:
+        self.model, self.layers, self.weights = model, layers, weights
         self.embedding = array(model.embedding.weight)
 
     def gru(self, g: Graph, x: str, lengths: str, gru: nn.GRU) -> tuple[str, str]:
@@ -60,12 +61,14 @@ class BahdanauGraphs:
         return annotations, last
 
     def encoder(self) -> Graph:
-        g = Graph("encoder")
+        g = Graph("encoder", self.weights)
         layers, model = self.layers(g), self.model
         source = g.input("source_ids", "int64", ["batch", "source"])
         lengths = g.input("source_lengths", "int64", ["batch"])
         size = 2 * model.config.encoder_size
-        embedded = layers.embed(g.transpose(source, 1, 0), "embedding", self.embedding)
+        turned = g.transpose(source, 1, 0)
+        shape = g.op("Concat", g.op("Shape", turned), g.constant([model.config.embedding_size]), axis=0)
+        embedded = g.op("Reshape", layers.embed(g.reshape(turned, [-1]), "embedding", self.embedding, 1.0), shape)
         output, last = self.gru(g, embedded, lengths, model.encoder.gru)
         annotations = g.reshape(g.transpose(output, 2, 0, 1, 3), [0, 0, size])  # [B, S, 2 H]
         flat = layers.linear(g.reshape(annotations, [-1, size]), "attention.key", model.attention.key)
@@ -82,20 +85,20 @@ class BahdanauGraphs:
         return g
 
     def decoder(self) -> Graph:
-        g = Graph("decoder")
+        g = Graph("decoder", self.weights)
         layers, model = self.layers(g), self.model
         token = g.input("token", "int64", ["batch"])
-        g.input("position", "int64", ["batch"])
+        g.input("position", "int32", ["batch"])
         for spec in (*memory_of(model), *state_of(model)):
             g.input_of(spec)
-        embedded = layers.embed(token, "embedding", self.embedding)
+        embedded = layers.embed(token, "embedding", self.embedding, 1.0)
         weights = self.attention(layers, "state.hidden")  # [B, S]
         context = g.squeeze(g.op("MatMul", g.unsqueeze(weights, 1), "memory.annotations"), 1)
         hidden = self.cell(layers, g.op("Concat", embedded, context, axis=-1), "state.hidden")
         logits = self.deep_output(layers, g.op("Concat", hidden, embedded, context, axis=-1))
         g.output(weights, "attention", "float32", ["batch", "source"])
         g.output(hidden, "next_state.hidden", "float32", ["batch", model.config.decoder_size])
-        best(g, logits)
+        best(g, logits, len(self.embedding))
         return g
 
     def attention(self, layers: Layers, hidden: str) -> str:
@@ -118,4 +121,4 @@ class BahdanauGraphs:
         g, output = layers.graph, self.model.output
         pieces = layers.linear(features, "output.maxout", output.maxout)
         hidden = g.op("Max", *g.many("Split", [pieces], 2, axis=1, num_outputs=2))
-        return layers.project(hidden, "projection", self.embedding.T, array(output.bias))
+        return layers.project_tied(hidden, "embedding", self.embedding, array(output.bias))

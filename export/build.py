@@ -8,8 +8,9 @@ from pathlib import Path
 
 from export import bahdanau, transformer
 from export.calibrate import ObservedLayers, Observer
-from export.linear import Float32Layers, Int8Layers, MakeLayers, Range
-from export.package import Alignment, Corpus, File, Graphs, Manifest, Package, Part, Special, TensorSpec, sha256
+from export.linear import Float32Layers, Int8Layers, Layers, MakeLayers
+from export.package import Alignment, Corpus, File, Graphs, Manifest, Package, Part, Special, sha256
+from export.weights import Weights
 from models.bahdanau import Bahdanau
 from models.checkpoint import Run
 from models.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
@@ -26,39 +27,39 @@ def forbid_specials(model: Translator, tokenizer: Tokenizer, languages: list[str
     model.output_bias.data[[PAD, UNK, BOS, *(tokenizer.tag(language) for language in languages)]] = NEVER
 
 
-def tensors_of(model: Translator) -> tuple[list[TensorSpec], list[TensorSpec], Alignment]:
-    """Memory, state and alignment of the manifest."""
+def alignment_of(model: Translator) -> Alignment:
     if isinstance(model, Transformer):
         layer = range(model.config.decoder_layers)[model.config.alignment_layer]
-        alignment = Alignment(shift=model.config.alignment_shift, layer=layer, heads="mean")
-        return transformer.memory_of(model), transformer.state_of(model), alignment
-    assert isinstance(model, Bahdanau)
-    alignment = Alignment(shift=0, layer=None, heads="single")
-    return bahdanau.memory_of(model), bahdanau.state_of(model), alignment
+        return Alignment(shift=model.config.alignment_shift, layer=layer, heads="mean")
+    return Alignment(shift=0, layer=None, heads="single")
 
 
-def write_graphs(model: Translator, directory: Path, label: str, layers: MakeLayers) -> Graphs:
-    """Encoder and decoder, named after ``label``."""
+def write_graphs(model: Translator, directory: Path, label: str, kind: type[Layers], layers: MakeLayers) -> Graphs:
+    """Encoder and decoder and the weights of both, named after ``label``."""
+    weights = Weights(directory / f"weights.{label}.bin")
     if isinstance(model, Transformer):
-        graphs: transformer.TransformerGraphs | bahdanau.BahdanauGraphs = transformer.TransformerGraphs(model, layers)
+        memory, state = transformer.memory_of(), transformer.state_of(model, kind.cache)
+        graphs: transformer.TransformerGraphs | bahdanau.BahdanauGraphs
+        graphs = transformer.TransformerGraphs(model, layers, weights)
     else:
         assert isinstance(model, Bahdanau)
-        graphs = bahdanau.BahdanauGraphs(model, layers)
-    files = {}
-    for part in PARTS:
-        name = f"{part}.{label}.onnx"
-        (graphs.encoder() if part == "encoder" else graphs.decoder()).save(directory / name)
-        files[part] = File(name=name, sha256=sha256(directory / name))
-    return Graphs(**files)
+        memory, state = bahdanau.memory_of(model), bahdanau.state_of(model)
+        graphs = bahdanau.BahdanauGraphs(model, layers, weights)
+    paths = {part: directory / f"{part}.{label}.onnx" for part in PARTS}
+    graphs.encoder().save(paths["encoder"])
+    graphs.decoder().save(paths["decoder"])
+    files = paths | {"weights": weights.path}
+    known = {name: File(name=path.name, sha256=sha256(path)) for name, path in files.items()}
+    return Graphs(**known, memory=memory, state=state)
 
 
-def calibrate(model: Translator, manifest: Manifest, sources: Sequence[Sequence[int]]) -> dict[str, Range]:
-    """What the inputs of the linear layers are while ``sources`` are translated."""
+def calibrate(model: Translator, manifest: Manifest, sources: Sequence[Sequence[int]]) -> MakeLayers:
+    """int8 layers that know what values occur while ``sources`` are translated."""
     with tempfile.TemporaryDirectory() as scratch:
-        graphs = write_graphs(model, Path(scratch), "observed", ObservedLayers)
+        graphs = write_graphs(model, Path(scratch), "observed", ObservedLayers, ObservedLayers)
         observer = Observer(Package(Path(scratch), manifest.model_copy(update={"graphs": {"fp32": graphs}})))
         observer.observe(sources)
-    return observer.ranges()
+    return partial(Int8Layers, ranges=observer.ranges(), magnitudes=observer.magnitudes())
 
 
 def build(
@@ -73,7 +74,6 @@ def build(
     languages = [config.data.source, config.data.target]
     forbid_specials(model, tokenizer, languages)
     shutil.copyfile(run.tokenizer, directory / "tokenizer.model")
-    memory, state, alignment = tensors_of(model)
     manifest = Manifest(
         name=config.name,
         version=version,
@@ -83,10 +83,8 @@ def build(
         tags={language: tokenizer.tag(language) for language in languages},
         max_length=config.model.max_length,
         tokenizer=File(name="tokenizer.model", sha256=sha256(directory / "tokenizer.model")),
-        graphs={"fp32": write_graphs(model, directory, "fp32", Float32Layers)},
-        memory=memory,
-        state=state,
-        alignment=alignment,
+        graphs={"fp32": write_graphs(model, directory, "fp32", Float32Layers, Float32Layers)},
+        alignment=alignment_of(model),
         licence=config.licence,
         training_data=[
             Corpus(name=name, pairs=pairs, licence=config.data.licences.get(name))
@@ -95,8 +93,8 @@ def build(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
     sources = [tokenizer.source(*pair)[: manifest.max_length] for pair in calibration]
-    ranges = calibrate(model, manifest, sources)
-    manifest.graphs["int8"] = write_graphs(model, directory, "int8", partial(Int8Layers, ranges=ranges))
+    layers = calibrate(model, manifest, sources)
+    manifest.graphs["int8"] = write_graphs(model, directory, "int8", Int8Layers, layers)
     package = Package(directory, manifest)
     package.save_manifest()
     return model, Package.open(directory)

@@ -4,23 +4,41 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnxruntime
+from torch import nn
 
 from export.decoder import Arrays, GraphDecoder
 from export.linear import Float32Layers, Range
 from export.package import Package
 
 LOW, HIGH = "low.", "high."
+CACHE = ".cache"
+"""Behind the name of an attention: its keys and values, beside each other."""
 
 
 class ObservedLayers(Float32Layers):
-    """fp32 whose graphs also give the smallest and largest value of each feature that a linear layer reads."""
+    """fp32 whose graphs also give the smallest and largest value of each feature that int8 needs to know of."""
 
-    def project(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray | None) -> str:
+    def observe(self, x: str, name: str) -> None:
         g = self.graph
         for prefix, operator in ((LOW, "ReduceMin"), (HIGH, "ReduceMax")):
-            extreme = g.op(operator, x, g.constant([0]), keepdims=0)
-            g.output(extreme, f"{prefix}{name}", "float32", [weight.shape[0]])
+            g.output(g.op(operator, x, g.constant([0]), keepdims=0), f"{prefix}{name}", "float32", ["features"])
+
+    def project(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
+        self.observe(x, name)
         return super().project(x, name, weight, bias)
+
+    def keep(self, x: str, name: str, key: nn.Linear, value: nn.Linear) -> str:
+        kept = super().keep(x, name, key, value)
+        self.observe(kept, f"{name}{CACHE}")
+        return kept
+
+    def attend(
+        self, x: str, name: str, cache: Sequence[str], last: str, size: str, heads: int, *, grow: bool
+    ) -> tuple[str, str, str, str]:
+        if grow:
+            _, key, value = self.graph.many("Split", [x], 3, axis=1, num_outputs=3)
+            self.observe(self.graph.op("Concat", key, value, axis=1), f"{name}{CACHE}")
+        return super().attend(x, name, cache, last, size, heads, grow=grow)
 
 
 class Observer(GraphDecoder):
@@ -48,3 +66,8 @@ class Observer(GraphDecoder):
     def ranges(self) -> dict[str, Range]:
         """Over all features of each layer's input."""
         return {name: Range(float(self.low[name].min()), float(self.high[name].max())) for name in self.low}
+
+    def magnitudes(self) -> dict[str, np.ndarray]:
+        """Of each feature of the keys and values of each attention, ``[2 D]``."""
+        caches = [name for name in self.low if name.endswith(CACHE)]
+        return {n.removesuffix(CACHE): np.maximum(np.abs(self.low[n]), np.abs(self.high[n])) for n in caches}

@@ -14,7 +14,7 @@ class GraphDecoder:
         options.log_severity_level = 3
         options.intra_op_num_threads = 1  # batches are small: more threads would mostly wait for each other
         providers = ["CPUExecutionProvider"]
-        self.manifest = package.manifest
+        self.manifest, self.specs = package.manifest, package.manifest.graphs[precision]
         self.encoder, self.decoder = (
             onnxruntime.InferenceSession(str(package.graph(precision, part)), options, providers)
             for part in ("encoder", "decoder")
@@ -25,31 +25,27 @@ class GraphDecoder:
         names = [output.name for output in session.get_outputs()]
         return dict(zip(names, session.run(names, feeds), strict=True))
 
-    def start(self, source: np.ndarray, lengths: np.ndarray, max_length: int) -> Arrays:
-        """Memory and first state of a batch; caches are empty and as long as they can get."""
+    def start(self, source: np.ndarray, lengths: np.ndarray) -> Arrays:
+        """Memory and first state of a batch; caches are empty and have room for the longest target."""
         encoded = self.run(self.encoder, {"source_ids": source, "source_lengths": lengths})
-        sizes = {"batch": len(source), "time": max_length, "source": source.shape[1]}
+        sizes = {"batch": len(source), "time": self.manifest.max_length, "source": source.shape[1]}
         tensors = {}
-        for spec in (*self.manifest.memory, *self.manifest.state):
+        for spec in (*self.specs.memory, *self.specs.state):
             shape = [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
             tensors[spec.name] = encoded[spec.name] if spec.name in encoded else np.zeros(shape, spec.dtype)
         return tensors
 
     def greedy(self, source: np.ndarray, lengths: np.ndarray, max_length: int) -> tuple[np.ndarray, np.ndarray]:
         """``source [B, S], lengths [B]`` -> tokens and log-probabilities, both ``[B, T]``, as ``models.greedy``."""
-        tensors = self.start(source, lengths, max_length)
+        tensors = self.start(source, lengths)
         token = np.full(len(source), self.manifest.special.bos, np.int64)
         ended = np.zeros(len(source), bool)
         tokens, log_probs = [], []
         for position in range(max_length):
-            step = {"token": token, "position": np.full(len(source), position), "top_k": np.array([1])}
+            where = np.full(len(source), position, np.int32)
+            step: Arrays = {"token": token, "position": where, "top_k": np.array([1])}
             result = self.run(self.decoder, {**tensors, **step})
-            for spec in self.manifest.state:
-                value = result[f"next_{spec.name}"]
-                if "time" in spec.shape:
-                    np.moveaxis(tensors[spec.name], spec.shape.index("time"), 0)[position] = value
-                else:
-                    tensors[spec.name] = value
+            tensors.update({spec.name: result[f"next_{spec.name}"] for spec in self.specs.state})
             token = np.where(ended, self.manifest.special.eos, result["next_ids"][:, 0])
             ended |= token == self.manifest.special.eos
             tokens.append(token)

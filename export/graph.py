@@ -6,33 +6,46 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from export.package import TensorSpec
+from export.weights import Weights
 
 OPSET = 21
 IR_VERSION = 10
 MICROSOFT = "com.microsoft"
-ELEMENT = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
+ELEMENT = {
+    "float32": TensorProto.FLOAT,
+    "int8": TensorProto.INT8,
+    "int32": TensorProto.INT32,
+    "int64": TensorProto.INT64,
+}
 Shape = Sequence[int | str]
 
 
 class Graph:
     """One graph under construction. Method names are those of the ONNX operators where they stand for one."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, weights: Weights) -> None:
         self.name = name
         self.nodes: list[onnx.NodeProto] = []
-        self.weights: dict[str, onnx.TensorProto] = {}
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self._weights = weights
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
+        self._renamed: dict[str, str] = {}
 
     def input(self, name: str, dtype: str, shape: Shape) -> str:
         self.inputs.append(helper.make_tensor_value_info(name, ELEMENT[dtype], shape))
         return name
 
     def output(self, value: str, name: str, dtype: str, shape: Shape) -> None:
-        self.nodes.append(helper.make_node("Identity", [value], [name]))
+        """Give a value the name of an output; it may still be read under its old name by later operators."""
+        producer = next(node for node in self.nodes if value in node.output)
+        producer.output[list(producer.output).index(value)] = name
+        for node in self.nodes:
+            node.input[:] = [name if read == value else read for read in node.input]
+        self._renamed[value] = name
         self.outputs.append(helper.make_tensor_value_info(name, ELEMENT[dtype], shape))
 
     def input_of(self, spec: TensorSpec) -> str:
@@ -43,8 +56,8 @@ class Graph:
 
     def weight(self, name: str, array: np.ndarray) -> str:
         """An initializer, added at its first use."""
-        if name not in self.weights:
-            self.weights[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        if name not in self.initializers:
+            self.initializers[name] = self._weights.tensor(name, array)
         return name
 
     def constant(self, value: object, dtype: type | np.dtype = np.int64) -> str:
@@ -60,7 +73,8 @@ class Graph:
         index = len(self.nodes)
         outputs = [f"{operator}.{index}.{i}" for i in range(count)]
         domain = str(attributes.pop("domain", ""))
-        node = helper.make_node(operator, inputs, outputs, name=f"{operator}.{index}", domain=domain, **attributes)
+        read = [self._renamed.get(name, name) for name in inputs]
+        node = helper.make_node(operator, read, outputs, name=f"{operator}.{index}", domain=domain, **attributes)
         self.nodes.append(node)
         return outputs
 
@@ -92,12 +106,12 @@ class Graph:
         return self.op("Where", seen, self.number(0.0), self.number(MASKED))
 
     def save(self, path: Path) -> None:
-        """Check and write. Raises ``onnx.checker.ValidationError`` for a malformed graph."""
-        graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, list(self.weights.values()))
+        """Write beside the weights, then check. Raises ``onnx.checker.ValidationError`` for a malformed graph."""
+        graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, list(self.initializers.values()))
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="attentive")
-        onnx.checker.check_model(model)
         onnx.save(model, str(path))
+        onnx.checker.check_model(str(path))
 
 
 MASKED = -1e9

@@ -1,13 +1,13 @@
-"""Linear layers and embeddings of a graph, in fp32 or int8.
+"""Linear layers and embeddings of a graph, in fp32 or int8. Weights are ``[outputs, inputs]``, as PyTorch has them.
 
-int8 weights have one symmetric scale for each output channel. The scale of an activation is fixed at export, from
-calibration: a sentence's result cannot depend on what else is in its batch, which a scale found at run time for the
-whole tensor (``DynamicQuantizeLinear``) would allow, and two operators do the work of a layer.
+int8 weights have one symmetric scale for each output. The scale of an activation is fixed at export, from calibration:
+a sentence's result cannot depend on what else is in its batch, which a scale found at run time for the whole tensor
+(``DynamicQuantizeLinear``) would allow, and two operators do the work of a layer.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from torch import Tensor, nn
@@ -19,6 +19,13 @@ STEPS = 255
 """From the smallest to the largest uint8."""
 SMALLEST = 1e-12
 """Keeps the scale of what is all zero from being zero."""
+LARGEST_BIAS = 2**30
+"""Half of what int32 holds, so that a product can be added to the bias of a forbidden token."""
+BLOCKS = range(128, 31, -1)
+"""Sizes of the blocks in which the best tokens are looked for; the largest that divides the vocabulary is taken."""
+
+
+Cache = Literal["float32", "int8"]
 
 
 class Range(NamedTuple):
@@ -36,11 +43,14 @@ class Range(NamedTuple):
         return round(-min(self.low, 0.0) / self.scale)
 
 
-def quantize(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Symmetric int8 with one scale for each slice along ``axis``: weight and its scales, a vector."""
-    others = tuple(i for i in range(weight.ndim) if i != axis)
-    scale = np.maximum(np.abs(weight).max(axis=others, keepdims=True) / LEVELS, SMALLEST)
-    return np.round(weight / scale).astype(np.int8), scale.astype(np.float32).ravel()
+def quantize(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Symmetric int8 with one scale for each row: ``[O, I] -> [O, I], [O]``.
+
+    That of a row of zeros is one: any would do for the row, but a bias that is an int32 of that scale needs room.
+    """
+    largest = np.abs(weight).max(axis=1)
+    scale = np.where(largest > SMALLEST, largest / LEVELS, 1.0).astype(np.float32)
+    return np.round(weight / scale[:, None]).astype(np.int8), scale
 
 
 def array(tensor: Tensor) -> np.ndarray:
@@ -48,25 +58,69 @@ def array(tensor: Tensor) -> np.ndarray:
 
 
 class Layers(ABC):
-    """How a graph multiplies with weights."""
+    """How a graph multiplies with weights, and keeps keys and values."""
+
+    cache: ClassVar[Cache] = "float32"
+    """What keys and values are kept as."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
 
     @abstractmethod
-    def project(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray | None) -> str:
-        """``x [N, I], weight [I, O], bias [O] -> [N, O]``."""
+    def project(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
+        """``x [N, I], weight [O, I], bias [O] -> [N, O]``."""
+
+    def project_tied(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
+        """The same with the weights of the embedding called ``name``, which are stored once."""
+        return self.project(x, name, weight, bias)
 
     @abstractmethod
-    def embed(self, ids: str, name: str, weight: np.ndarray) -> str:
-        """``ids [...], weight [V, D] -> [..., D]``."""
+    def embed(self, ids: str, name: str, weight: np.ndarray, factor: float) -> str:
+        """``factor`` times the rows of ``weight [V, D]``: ``ids [N] -> [N, D]``."""
 
     def linear(self, x: str, name: str, *layers: nn.Linear) -> str:
         """One product for one layer or several that read the same input: ``[N, I] -> [N, sum of O]``."""
-        weight = np.concatenate([array(layer.weight) for layer in layers]).T
-        biases: list[Tensor | None] = [layer.bias for layer in layers]
-        known = [array(bias) for bias in biases if bias is not None]
-        return self.project(x, name, weight, np.concatenate(known) if known else None)
+        weight = np.concatenate([array(layer.weight) for layer in layers])
+        return self.project(x, name, weight, np.concatenate([bias_of(layer) for layer in layers]))
+
+    def feed_forward(self, x: str, name: str, up: nn.Linear, down: nn.Linear) -> str:
+        """``relu(x W_1 + b_1) W_2 + b_2``: ``[N, D] -> [N, D]``."""
+        hidden = self.graph.op("Relu", self.linear(x, f"{name}.up", up))
+        return self.linear(hidden, f"{name}.down", down)
+
+    def keep(self, x: str, name: str, key: nn.Linear, value: nn.Linear) -> str:
+        """Keys and values of ``x [N, D]``, beside each other, ``[N, 2 D]``, as the attention ``name`` keeps them."""
+        return self.linear(x, f"{name}.key_value", key, value)
+
+    def scales(self, name: str, heads: int) -> list[str]:
+        """Of kept keys and values; what ``GroupQueryAttention`` has to know to read them."""
+        return []
+
+    def attend(
+        self, x: str, name: str, cache: Sequence[str], last: str, size: str, heads: int, *, grow: bool
+    ) -> tuple[str, str, str, str]:
+        """Attention of one query in each row to the keys and values that are kept of that row.
+
+        Keys and values ``[B, H, positions, D / H]`` are called ``cache``, ``size`` is their number of positions. Those
+        up to ``last [B]`` are seen. To ``grow``, ``x [B, 3 D]`` is query, key and value and the latter are written at
+        ``last``, in place where the caller's buffers allow it; else ``x [B, D]`` is the query.
+        Returns context ``[B, D]``, keys, values and the weights ``[B, H, 1, positions]``.
+        """
+        g = self.graph
+        query = g.unsqueeze(x, 1)
+        nothing = "" if grow else g.op("Slice", query, g.constant([0]), g.constant([0]), g.constant([1]))  # [B, 0, D]
+        inputs = [query, nothing, nothing, *cache, last, size]
+        settings: dict[str, str | int] = {"num_heads": heads, "kv_num_heads": heads, "qk_output": 0 if grow else 2}
+        if scales := self.scales(name, heads):
+            inputs += ["", "", "", "", "", *scales]
+            kind = "PER_CHANNEL"
+            settings |= {"k_quant_type": kind, "v_quant_type": kind, "kv_cache_bit_width": 8}
+        # There is one query in each row, and no position after its own to hide: said so, int8 is the faster for it.
+        settings["causal"] = int(not scales)
+        count = 3 if grow else 4
+        context, *rest = g.many("GroupQueryAttention", inputs, count, domain=MICROSOFT, **settings)
+        keys, values, *weights = rest
+        return g.squeeze(context, 1), keys, values, weights[0] if weights else ""
 
     def norm(self, x: str, name: str, layer: nn.LayerNorm) -> str:
         scale = self.graph.weight(f"{name}.scale", array(layer.weight))
@@ -74,61 +128,111 @@ class Layers(ABC):
         return self.graph.op("LayerNormalization", x, scale, bias, axis=-1, epsilon=layer.eps)
 
 
-class Float32Layers(Layers):
-    def project(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray | None) -> str:
-        inputs = [x, self.graph.weight(f"{name}.weight", weight)]
-        if bias is not None:
-            inputs.append(self.graph.weight(f"{name}.bias", bias))
-        return self.graph.op("Gemm", *inputs)
+def bias_of(layer: nn.Linear) -> np.ndarray:
+    bias = dict(layer.named_parameters()).get("bias")
+    return np.zeros(layer.out_features, np.float32) if bias is None else array(bias)
 
-    def embed(self, ids: str, name: str, weight: np.ndarray) -> str:
-        return self.graph.op("Gather", self.graph.weight(name, weight), ids)
+
+class Float32Layers(Layers):
+    def project(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
+        weights = self.graph.weight(f"{name}.weight", weight), self.graph.weight(f"{name}.bias", bias)
+        return self.graph.op("Gemm", x, *weights, transB=1)
+
+    def embed(self, ids: str, name: str, weight: np.ndarray, factor: float) -> str:
+        g = self.graph
+        rows = g.op("Gather", g.weight(f"{name}.weight", weight), ids)
+        return rows if factor == 1 else g.op("Mul", rows, g.number(factor))
 
 
 class Int8Layers(Layers):
-    """``ranges`` has the values that the input of each linear layer takes, by the layer's name."""
+    """``ranges`` has the values that the input of each linear layer takes, by the layer's name.
 
-    def __init__(self, graph: Graph, ranges: Mapping[str, Range]) -> None:
+    ``magnitudes [2 D]`` has the largest of each feature of the keys and values of each attention.
+    """
+
+    cache = "int8"
+
+    def __init__(self, graph: Graph, ranges: Mapping[str, Range], magnitudes: Mapping[str, np.ndarray]) -> None:
         super().__init__(graph)
-        self.ranges = ranges
-        self.quantized: dict[str, tuple[str, str, str]] = {}
+        self.ranges, self.magnitudes = dict(ranges), magnitudes
 
-    def input(self, x: str, values: Range) -> tuple[str, str, str]:
-        """``x`` as uint8, its scale and zero point; once for each value."""
-        if x not in self.quantized:
-            g = self.graph
-            scale, zero_point = g.number(values.scale), g.constant(values.zero_point, np.uint8)
-            self.quantized[x] = g.op("QuantizeLinear", x, scale, zero_point), scale, zero_point
-        return self.quantized[x]
+    def steps(self, name: str) -> np.ndarray:
+        return np.maximum(self.magnitudes[name] / LEVELS, SMALLEST).astype(np.float32)
 
-    def project(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray | None) -> str:
-        g = self.graph
-        values, scales = quantize(weight, axis=1)
-        levels, scale, zero_point = self.input(x, self.ranges[name])
-        inputs = [levels, g.weight(f"{name}.weight", values), scale, g.weight(f"{name}.scale", scales), zero_point, ""]
-        if bias is not None:
-            inputs.append(g.weight(f"{name}.bias", bias))
+    def keep(self, x: str, name: str, key: nn.Linear, value: nn.Linear) -> str:
+        """Each feature has its own scale, which is in the weights: to quantize by feature is slow."""
+        g, steps = self.graph, self.steps(name)
+        weight = np.concatenate([array(key.weight), array(value.weight)]) / steps[:, None]
+        bias = np.concatenate([bias_of(key), bias_of(value)]) / steps
+        both = self.project(x, f"{name}.key_value", weight, bias)
+        return g.op("QuantizeLinear", both, g.number(1.0), g.constant(0, np.int8))
+
+    def scales(self, name: str, heads: int) -> list[str]:
+        parts = zip(("key", "value"), np.split(self.steps(name), 2), strict=True)
+        return [self.graph.weight(f"{name}.{kind}.steps", part.reshape(1, heads, 1, -1)) for kind, part in parts]
+
+    def quantized(self, x: str, name: str) -> tuple[str, str, str]:
+        """The input of a layer as uint8, its scale and zero point."""
+        values = self.ranges[name]
+        scale, zero_point = self.graph.number(values.scale), self.graph.constant(values.zero_point, np.uint8)
+        return self.graph.op("QuantizeLinear", x, scale, zero_point), scale, zero_point
+
+    def project(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
+        g, (rows, scales) = self.graph, quantize(weight)
+        levels, scale, zero_point = self.quantized(x, name)
+        weights = g.weight(f"{name}.weight", rows.T), scale, g.weight(f"{name}.scale", scales)
+        inputs = [levels, *weights, zero_point, "", g.weight(f"{name}.bias", bias)]
         return g.op("MatMulIntegerToFloat", *inputs, domain=MICROSOFT)
 
-    def embed(self, ids: str, name: str, weight: np.ndarray) -> str:
+    def project_tied(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
+        """``QGemm`` takes the weights as the embedding has them."""
+        g, (rows, scales) = self.graph, quantize(weight)
+        levels, scale, zero_point = self.quantized(x, name)
+        weights = g.weight(f"{name}.weight", rows), g.weight(f"{name}.scale", scales)
+        steps = np.clip(
+            np.round(bias / (self.ranges[name].scale * scales.astype(np.float64))), -LARGEST_BIAS, LARGEST_BIAS
+        )
+        constants = g.weight(f"{name}.zero_point", np.zeros(len(scales), np.int8)), steps.astype(np.int32)
+        inputs = [levels, scale, zero_point, *weights, constants[0], g.weight(f"{name}.bias", constants[1])]
+        return g.op("QGemm", *inputs, domain=MICROSOFT, transB=1)
+
+    def feed_forward(self, x: str, name: str, up: nn.Linear, down: nn.Linear) -> str:
+        """What is below zero is cut where hidden values become uint8, whose zero point is zero: that is the ReLU."""
+        self.ranges[f"{name}.down"] = Range(0.0, self.ranges[f"{name}.down"].high)
+        return self.linear(self.linear(x, f"{name}.up", up), f"{name}.down", down)
+
+    def embed(self, ids: str, name: str, weight: np.ndarray, factor: float) -> str:
         g = self.graph
-        values, scales = quantize(weight, axis=0)
-        rows = g.op("Cast", g.op("Gather", g.weight(name, values), ids), to=1)
-        scale = g.op("Gather", g.weight(f"{name}.scale", scales[:, None]), ids)
-        return g.op("Mul", rows, scale)
+        rows, scales = quantize(weight)
+        scale = g.op("Gather", g.weight(f"{name}.factor", scales * np.float32(factor)), ids)
+        return g.op("DequantizeLinear", g.op("Gather", g.weight(f"{name}.weight", rows), ids), scale, axis=0)
 
 
 MakeLayers = Callable[[Graph], Layers]
 """How the graphs of one precision get their layers."""
 
 
-def best(graph: Graph, logits: str) -> None:
+def best(graph: Graph, logits: str, vocabulary: int) -> None:
     """The contract's ``next_ids`` and ``next_scores``, ``[B, K]``: the likeliest tokens and their log-probabilities.
 
-    K is an input, since greedy decoding should not pay for a beam.
+    K is an input, since greedy decoding should not pay for a beam. ``logits [B, vocabulary]``. The K best tokens are in
+    the K blocks with the largest maxima: to look there only is faster than to sort a whole row.
     """
-    count = graph.input("top_k", "int64", [1])
+    g = graph
+    count = g.input("top_k", "int64", [1])
     # ReduceLogSumExp would touch fewer numbers, but the CPU provider takes ten times as long for it.
-    scores, ids = graph.many("TopK", [graph.op("LogSoftmax", logits, axis=-1), count], 2, axis=-1)
-    graph.output(ids, "next_ids", "int64", ["batch", "k"])
-    graph.output(scores, "next_scores", "float32", ["batch", "k"])
+    scores = g.op("LogSoftmax", logits, axis=-1)
+    size = next((size for size in BLOCKS if vocabulary % size == 0), None)
+    if size is None:
+        values, ids = g.many("TopK", [scores, count], 2, axis=-1)
+    else:
+        blocks = g.reshape(scores, [0, -1, size])
+        maxima = g.op("ReduceMax", blocks, g.constant([2]), keepdims=0)
+        fewer = g.op("Min", count, g.constant([vocabulary // size]))
+        block = g.many("TopK", [maxima, fewer], 2, axis=-1)[1]  # [B, K]
+        found = g.reshape(g.op("GatherND", blocks, g.unsqueeze(block, 2), batch_dims=1), [0, -1])
+        values, place = g.many("TopK", [found, count], 2, axis=-1)
+        first = g.op("GatherElements", block, g.op("Div", place, g.constant(size)), axis=1)
+        ids = g.op("Add", g.op("Mul", first, g.constant(size)), g.op("Mod", place, g.constant(size)))
+    g.output(ids, "next_ids", "int64", ["batch", "k"])
+    g.output(values, "next_scores", "float32", ["batch", "k"])

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2
 MANIFEST = "manifest.json"
 Precision = Literal["fp32", "int8"]
 Part = Literal["encoder", "decoder"]
@@ -38,15 +38,21 @@ class TensorSpec(Record):
     """A tensor that travels from the encoder to the decoder, or from step to step.
 
     ``shape`` has numbers and names: ``batch``, ``source`` (positions of the source) and ``time`` (decoded so far).
-    A state with a ``time`` axis starts empty; the decoder returns its newest entry only, without that axis, and the
-    caller writes it at the row's position. Every other state is returned whole.
+    A state with a ``time`` axis starts empty and has room for the longest target. The decoder writes one entry of each
+    row of a state with a ``time`` or ``source`` axis, and is meant to do so in place: input and output may be the same
+    memory. Every other state is new with each step, in memory of its own.
     """
 
     name: str
-    dtype: Literal["float32", "int64"]
+    dtype: Literal["float32", "int8", "int32"]
     shape: list[int | str]
     pad: float = 0.0
     """What stands where a row has no source position."""
+
+    @property
+    def grows(self) -> bool:
+        """Is it a state that is written in place?"""
+        return "time" in self.shape or "source" in self.shape
 
 
 class Special(Record):
@@ -81,14 +87,18 @@ class Score(Record):
 class Graphs(Record):
     encoder: File
     decoder: File
+    weights: File
+    """What both graphs refer to by this name, in the same directory."""
+    memory: list[TensorSpec]
+    state: list[TensorSpec]
 
 
-class LaterFormat(BaseModel):
-    format: Annotated[int, Field(gt=FORMAT)]
+class OtherFormat(BaseModel):
+    format: int
 
 
 class Manifest(Record):
-    format: Literal[1] = FORMAT
+    format: Literal[2] = FORMAT
     name: str
     version: str
     architecture: str
@@ -100,8 +110,6 @@ class Manifest(Record):
     """Longest source and longest target in sub-words, tag and EOS included."""
     tokenizer: File
     graphs: dict[Precision, Graphs]
-    memory: list[TensorSpec]
-    state: list[TensorSpec]
     alignment: Alignment
     licence: str
     training_data: list[Corpus]
@@ -145,14 +153,18 @@ class Package:
 
     @staticmethod
     def _why(text: bytes, error: ValidationError) -> str:
-        """A later format may have fields unknown here: say that first."""
+        """Another format has other fields: say that first."""
         try:
-            later = LaterFormat.model_validate_json(text)
+            found = OtherFormat.model_validate_json(text).format
         except ValidationError:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the file"
-            return f"{where}: {first['msg']}"
-        return f"format {later.format} is newer than {FORMAT}, the latest known"
+            found = FORMAT
+        if found > FORMAT:
+            return f"format {found} is newer than {FORMAT}, the latest known"
+        if found < FORMAT:
+            return f"format {found} is older than {FORMAT}: export the model again"
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        return f"{where}: {first['msg']}"
 
     def _verify(self, entry: File) -> None:
         file = self.path / entry.name
@@ -164,8 +176,8 @@ class Package:
             raise PackageError(file, "differs from the sha256 in the manifest")
 
     def files(self) -> list[File]:
-        graphs = [file for graph in self.manifest.graphs.values() for file in (graph.encoder, graph.decoder)]
-        return [self.manifest.tokenizer, *graphs]
+        graphs = self.manifest.graphs.values()
+        return [self.manifest.tokenizer, *(file for g in graphs for file in (g.encoder, g.decoder, g.weights))]
 
     @property
     def tokenizer_path(self) -> Path:

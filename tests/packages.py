@@ -3,16 +3,22 @@
 import random
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from export.build import build as build_package
-from export.package import Package
+from export.graph import Graph
+from export.linear import best
+from export.package import Alignment, File, Graphs, Manifest, Package, Special, TensorSpec
+from export.weights import Weights
 from models import checkpoint
 from models.checkpoint import Run, Training
 from models.config import BahdanauConfig, Config, DataConfig, TrainingConfig, TransformerConfig
-from models.tokenizer import train_tokenizer
+from models.tokenizer import BOS, EOS, PAD, UNK, train_tokenizer
 
 ARCHITECTURES = ("transformer", "bahdanau")
+SPREAD = {"transformer": (4.0, 2.0), "bahdanau": (4.0, 1.5)}
+"""What random weights are multiplied by and EOS is favoured by: some targets end, some are cut, some are loops."""
 SYLLABLES = ("ba", "né", "ti", "ko", "lu", "sa", "mi", "çà", "ré", "du")
 VOCABULARY = 340
 
@@ -62,11 +68,13 @@ def write_run(path: Path, architecture: str) -> Run:
         vocab_size=VOCABULARY,
         languages=[settings.data.source, settings.data.target],
     )
-    model = checkpoint.build(settings)
     torch.manual_seed(7)
-    for parameter in model.parameters():
-        if parameter.dim() > 1:
-            parameter.data *= 2.0
+    model = checkpoint.build(settings)
+    weights, ending = SPREAD[architecture]
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1 and name != "embedding.weight":
+            parameter.data *= weights
+    model.output_bias.data[EOS] += ending
     checkpoint.save(path / "final.pt", {"model": model.state_dict()})
     (path / "config.json").write_text(settings.model_dump_json())
     training = Training(steps=0, tokens=0, minutes=0, device="cpu", corpora={"invented": 400}, history=[])
@@ -79,3 +87,44 @@ def write_package(run: Run, path: Path) -> Package:
     path.mkdir(parents=True)
     calibration = [(text, language) for text in sentences(50, seed=9) for language in ("en", "fr")]
     return build_package(run, path, "0", calibration)[1]
+
+
+def markov_package(path: Path, table: np.ndarray, max_length: int = 40) -> Package:
+    """Graphs of a model that knows its last token only: ``table [V, V]`` has the logits of what follows each token.
+
+    Made in milliseconds, and a test can write down what it says. Its attention is the same to all of a source.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    weights = Weights(path / "weights.bin")
+    memory = TensorSpec(name="memory.bias", dtype="float32", shape=["batch", "source"], pad=-1e9)
+    encoder, decoder = Graph("encoder", weights), Graph("decoder", weights)
+    source = encoder.input("source_ids", "int64", ["batch", "source"])
+    lengths = encoder.input("source_lengths", "int64", ["batch"])
+    encoder.output_of(encoder.visible(encoder.size(source, 1), lengths), memory)
+    token = decoder.input("token", "int64", ["batch"])
+    decoder.input("position", "int32", ["batch"])
+    attention = decoder.op("Softmax", decoder.input_of(memory), axis=-1)
+    decoder.output(attention, "attention", "float32", ["batch", "source"])
+    logits = table.astype(np.float32)
+    logits[:, [PAD, UNK, BOS]] = -1e9
+    best(decoder, decoder.op("Gather", decoder.weight("table", logits), token), len(table))
+    encoder.save(path / "encoder.onnx")
+    decoder.save(path / "decoder.onnx")
+    files = {part: File(name=f"{part}.onnx", sha256="") for part in ("encoder", "decoder")}
+    graphs = Graphs(**files, weights=File(name="weights.bin", sha256=""), memory=[memory], state=[])
+    manifest = Manifest(
+        name="markov",
+        version="0",
+        architecture="markov",
+        directions=[],
+        special=Special(pad=PAD, unk=UNK, bos=BOS, eos=EOS),
+        tags={},
+        max_length=max_length,
+        tokenizer=File(name="tokenizer.model", sha256=""),
+        graphs={"fp32": graphs},
+        alignment=Alignment(shift=0, layer=None, heads="single"),
+        licence="CC0",
+        training_data=[],
+        parameters=table.size,
+    )
+    return Package(path, manifest)

@@ -1,153 +1,31 @@
-"""Continuous batching: between two decoder steps finished rows leave and waiting sentences join."""
+"""Continuous batching: one queue for each package, emptied by decode loops that share a session."""
 
-import logging
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from threading import Condition, Thread
+from threading import Condition
 
 from export.package import Package
-from service.engine.search import Hypothesis, Job, Search
+from service.engine.job import Hypothesis, Job
+from service.engine.loop import Loop
 from service.engine.session import Session
-from service.engine.slots import Slots
+from service.engine.task import Event, Task
 
-logger = logging.getLogger(__name__)
-
-ENCODE_TOKENS = 2048
-"""Source tokens encoded between two steps at most: rows already decoding wait for them."""
-LENGTH_SPREAD = 1.5
-"""Longest over shortest source of a group that is encoded together, so that little of it is padding."""
+ENCODE_TOKENS = 1024
+"""Source tokens that a loop takes between two steps at most: rows already decoding wait for them."""
 
 
 class Overloaded(Exception):  # noqa: N818 - the state it reports is no error of the program
     """The queue is full."""
 
 
-@dataclass
-class Task:
-    """A job on its way: waiting, then decoding in ``slots``."""
-
-    job: Job
-    future: "Future[list[Hypothesis]]"
-    search: Search
-    slots: list[int] = field(default_factory=list)
-
-    def abandoned(self, now: float) -> bool:
-        """True when nobody wants the result any more; a passed deadline is told to the future."""
-        if self.future.cancelled():
-            return True
-        if self.job.deadline is not None and now > self.job.deadline:
-            self.fail(TimeoutError("deadline passed"))
-            return True
-        return False
-
-    def finish(self) -> None:
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_result(self.search.result())
-
-    def fail(self, error: BaseException) -> None:
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_exception(error)
-
-
-class Loop(Thread):
-    """One decode loop with its own slots; loops share the queue and the session."""
-
-    def __init__(self, engine: "Engine", number: int) -> None:
-        super().__init__(name=f"decode-{engine.package.manifest.name}-{number}", daemon=True)
-        self.engine = engine
-        self.slots = Slots(engine.package.manifest, engine.slots)
-        self.tasks: list[Task] = []
-
-    def run(self) -> None:
-        while True:
-            tasks = self.engine.take(self.slots.capacity - self.slots.active, wait=not self.tasks)
-            if tasks is None:
-                return
-            try:
-                self.admit(tasks)
-                if self.tasks:
-                    self.step()
-            except Exception as error:
-                logger.exception("decode loop failed; its sentences fail with it")
-                for task in {id(task): task for task in (*self.tasks, *tasks)}.values():
-                    if not task.future.done():
-                        task.fail(error)
-                self.tasks, self.slots = [], Slots(self.engine.package.manifest, self.engine.slots)
-
-    def admit(self, tasks: list[Task]) -> None:
-        """Encode new tasks in groups of similar length and give them their slots."""
-        tasks = sorted(tasks, key=lambda task: len(task.job.source_ids))
-        while tasks:
-            shortest = len(tasks[0].job.source_ids)
-            group = [task for task in tasks if len(task.job.source_ids) <= LENGTH_SPREAD * shortest]
-            tasks = tasks[len(group) :]
-            self.enter(group)
-
-    def enter(self, group: list[Task]) -> None:
-        """Encode a group and put it beside the rows in use; one that cannot be encoded fails by itself."""
-        try:
-            encoded = self.engine.session.encode([task.job.source_ids for task in group])
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to one sentence
-            if len(group) == 1:
-                group[0].fail(error)
-            else:
-                for task in group:
-                    self.enter([task])
-            return
-        self.slots.fit(source=int(encoded.lengths.max()))
-        for row, task in enumerate(group):
-            task.slots = self.slots.join(encoded, row, task.search.rows)
-            self.tasks.append(task)
-
-    def step(self) -> None:
-        """Advance every row by one token; finished and abandoned tasks leave."""
-        now = time.monotonic()
-        for task in [task for task in self.tasks if task.abandoned(now)]:
-            self.leave(task)
-        if not self.tasks:
-            return
-        slots, active = self.slots, self.slots.active
-        slots.fit()
-        result = self.engine.session.step(
-            slots.token[:active],
-            slots.position[:active],
-            slots.tensors(),
-            top_k=max(task.search.top_k for task in self.tasks),
-            attention=any(task.job.attention for task in self.tasks),
-        )
-        slots.write(result.states)
-        ended = []
-        for task in self.tasks:
-            rows = task.slots
-            attention = result.attention[rows] if task.job.attention and result.attention is not None else None
-            move = task.search.advance(result.ids[rows], result.scores[rows], attention)
-            if move is None:
-                ended.append(task)
-            else:
-                slots.reorder(rows, [rows[parent] for parent in move.parents])
-                slots.token[rows] = move.tokens
-        for task in ended:
-            self.leave(task)
-            task.finish()
-
-    def leave(self, task: Task) -> None:
-        """Free a task's slots; rows that are moved into them keep their tasks."""
-        self.tasks.remove(task)
-        for slot in sorted(task.slots, reverse=True):
-            moved = self.slots.leave(slot)
-            if moved != slot:
-                owner = next(other for other in self.tasks if moved in other.slots)
-                owner.slots[owner.slots.index(moved)] = slot
-
-
 class Engine:
     """Translates the sentences of one package; safe to call from any thread.
 
-    ``slots`` rows are decoded at a time in each of ``threads`` loops, ``queue_size`` sentences may wait.
+    ``slots`` rows are decoded at a time in each of ``threads`` loops, ``queue_size`` sentences may wait. ``trace`` is
+    told what the loops do, by the loops themselves: it must be quick.
     Raises ``ValueError`` for an execution provider that is not there and ``KeyError`` for an unknown precision.
     """
 
@@ -160,11 +38,13 @@ class Engine:
         slots: int = 32,
         queue_size: int = 4096,
         threads: int | None = None,
+        trace: Callable[[Event], None] | None = None,
     ) -> None:
         self.package, self.precision, self.provider = package, precision, provider
-        self.slots, self.queue_size = slots, queue_size
+        self.slots, self.queue_size, self.trace = slots, queue_size, trace
         self.session = Session(package, precision, provider)
         self._queue: deque[Task] = deque()
+        self._submitted = 0
         self._changed = Condition()
         self._closed = False
         self._loops = [Loop(self, number) for number in range(threads or os.cpu_count() or 1)]
@@ -184,7 +64,7 @@ class Engine:
 
     @property
     def queued(self) -> int:
-        return len(self._queue)
+        return len(self._queue) + sum(len(loop.ready) for loop in self._loops)
 
     @property
     def active(self) -> int:
@@ -203,18 +83,19 @@ class Engine:
         """
         for job in jobs:
             self._validate(job)
-        tasks = [Task(job, Future(), Search(job, self.package.manifest)) for job in jobs]
         with self._changed:
             if self._closed:
                 raise RuntimeError("the engine is closed")
-            if len(self._queue) + len(tasks) > self.queue_size:
-                raise Overloaded(f"{len(self._queue)} of {self.queue_size} sentences are waiting already")
+            if self.queued + len(jobs) > self.queue_size:
+                raise Overloaded(f"{self.queued} of {self.queue_size} sentences are waiting already")
+            tasks = [Task(job, Future(), number) for number, job in enumerate(jobs, self._submitted)]
+            self._submitted += len(jobs)
             self._queue.extend(tasks)
             self._changed.notify_all()
         return [task.future for task in tasks]
 
     def _validate(self, job: Job) -> None:
-        longest = self.package.manifest.max_length
+        longest, special = self.package.manifest.max_length, self.package.manifest.special
         if not 1 <= len(job.source_ids) <= longest:
             raise ValueError(f"a source has 1 to {longest} sub-words, not {len(job.source_ids)}")
         if not 1 <= job.beam_size <= self.slots:
@@ -223,20 +104,41 @@ class Engine:
             raise ValueError(f"n_best is 1 to beam_size, not {job.n_best}")
         if job.max_length is not None and job.max_length < 1:
             raise ValueError(f"max_length is at least 1, not {job.max_length}")
+        limit = job.longest(self.package.manifest)
+        if not 0 <= job.min_length <= limit:
+            raise ValueError(f"min_length is 0 to {limit}, not {job.min_length}")
+        if job.no_repeat_ngram < 0:
+            raise ValueError(f"no_repeat_ngram is at least 0, not {job.no_repeat_ngram}")
+        if not job.length_penalty >= 0:  # so that NaN is refused too
+            raise ValueError(f"length_penalty is at least 0, not {job.length_penalty}")
+        if len(job.prefix) > limit or special.eos in job.prefix:
+            raise ValueError(f"a prefix has at most {limit} sub-words and no EOS")
 
-    def take(self, rows: int, wait: bool) -> list[Task] | None:
-        """For a loop: the next tasks that fit into ``rows`` and the token budget; None when all is done."""
+    def take(self, loop: Loop) -> list[Task] | None:
+        """The next tasks for a loop, within its free slots and the token budget; None when all is done.
+
+        Where more wait than any loop has slots for, a loop encodes as many again ahead: larger groups of more similar
+        length.
+        """
+        idle = not loop.owners and not loop.ready
+        if not idle and (loop.ready or not self._queue):
+            return []
         with self._changed:
-            while wait and not self._queue and not self._closed:
+            while idle and not self._queue and not self._closed:
                 self._changed.wait()
-            if wait and not self._queue:
+            if idle and not self._queue:
                 return None
+            rows = loop.slots.capacity - loop.slots.active
+            if not rows:
+                return []
+            if len(self._queue) > sum(each.slots.capacity - each.slots.active for each in self._loops):
+                rows += loop.slots.capacity
             taken: list[Task] = []
             tokens, now = 0, time.monotonic()
-            while self._queue and self._queue[0].search.rows <= rows and tokens < ENCODE_TOKENS:
+            while self._queue and self._queue[0].job.beam_size <= rows and tokens < ENCODE_TOKENS:
                 task = self._queue.popleft()
                 if not task.abandoned(now):
                     taken.append(task)
-                    rows -= task.search.rows
+                    rows -= task.job.beam_size
                     tokens += len(task.job.source_ids)
             return taken

@@ -1,157 +1,234 @@
-"""Beam search over one sentence; a beam of one is greedy decoding."""
+"""Beam search over one sentence whose rows are slots."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from export.package import Manifest
-
-LENGTH_FACTOR = 2
-LENGTH_MARGIN = 10
-"""A target may have twice the sub-words of its source and ten more, unless the job says otherwise."""
+from service.engine.job import LOOP_MARGIN, Hypothesis, Job, loop_in
+from service.engine.slots import Slots
 
 
-@dataclass(frozen=True)
-class Job:
-    """One sentence to translate."""
+class Candidate(NamedTuple):
+    """A way to continue."""
 
-    source_ids: Sequence[int]
-    """Tag, sub-words, EOS."""
-    beam_size: int = 1
-    n_best: int = 1
-    attention: bool = False
-    max_length: int | None = None
-    """Most sub-words of the target, without EOS."""
-    deadline: float | None = None
-    """``time.monotonic()`` after which nobody wants the result."""
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    token_ids: list[int]
-    """Without EOS."""
     log_prob: float
-    """Sum over the tokens, EOS included."""
-    score: float
-    """``log_prob`` per token: what hypotheses are ranked by."""
-    truncated: bool
-    """Ended by the length limit, not by EOS."""
-    attention: np.ndarray | None
-    """[target tokens, source tokens], tag and EOS of the source included; row i aligns token i."""
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A token of a hypothesis, linked to the one before it."""
-
+    """Of the hypothesis with the token."""
+    row: int
     token: int
-    log_prob: float
-    """Of the whole hypothesis so far."""
-    parent: "Node | None"
-    attention: np.ndarray | None
-    """[S] of the step that predicted this token."""
-
-
-ROOT = Node(-1, 0.0, None, None)
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """What a search wants next: for each of its rows the row to continue, and the token to feed it."""
-
-    parents: list[int]
-    tokens: list[int]
 
 
 @dataclass
-class Search:
-    """State of one job. Rows are numbered from 0 within the job."""
+class Results:
+    """What becomes of the rows of a job."""
 
     job: Job
     manifest: Manifest
-    alive: list[Node] = field(init=False)
-    finished: list[Node] = field(default_factory=list)
-    length: int = 0
+    slots: Slots
 
     def __post_init__(self) -> None:
-        self.alive = [ROOT]
-        longest = LENGTH_FACTOR * len(self.job.source_ids) + LENGTH_MARGIN
-        wanted = self.job.max_length if self.job.max_length is not None else longest
-        self.longest = min(wanted, self.manifest.max_length - 1)
+        self.longest = self.job.longest(self.manifest)
+
+    def hypothesis(self, slot: int, steps: int, log_prob: float, before: float, *, ended: bool) -> Hypothesis:
+        """Of the first ``steps`` tokens of a slot; the last one is EOS if the hypothesis has ``ended``.
+
+        ``before`` is the log-probability without the last one.
+        """
+        job, tokens = self.job, self.slots.tokens[slot, :steps]
+        length, scored, repeated = steps - 1, steps, False
+        if not ended:
+            length = min(steps, self.longest)
+            kept = self._kept(slot, length) if self.watched(steps) else length
+            repeated, length = kept < length, kept
+            if steps > self.longest:  # the step after the longest target was for EOS only
+                log_prob, scored = before, self.longest
+        return Hypothesis(
+            token_ids=tokens[:length].tolist(),
+            log_prob=log_prob,
+            score=log_prob / scored**job.length_penalty,
+            truncated=not ended and not repeated,
+            repeated=repeated,
+            attention=self._attention(slot, length, steps) if job.attention else None,
+        )
+
+    def _attention(self, slot: int, length: int, steps: int) -> np.ndarray:
+        """Row i is the attention that aligns token i."""
+        chosen = np.minimum(np.arange(length) + self.manifest.alignment.shift, steps - 1)
+        return self.slots.attention_of(slot, chosen)
+
+    def watched(self, steps: int) -> bool:
+        return self.job.repetition_guard and steps > len(self.job.source_ids) + LOOP_MARGIN
+
+    def looping(self, slot: int, steps: int) -> bool:
+        """Is a hypothesis that is longer than its source a loop?"""
+        return self.watched(steps) and self._kept(slot, steps) < steps
+
+    def _kept(self, slot: int, steps: int) -> int:
+        """What a loop is cut to; a prefix is wanted as it is."""
+        start = min(len(self.job.prefix), steps)
+        return start + loop_in(self.slots.tokens[slot, start:steps])
+
+
+class Moves(NamedTuple):
+    """What a step does to rows; all are slots, or numbers for each of them."""
+
+    origins: np.ndarray
+    copies: np.ndarray
+    """Continue the hypotheses of ``origins``."""
+    rows: np.ndarray
+    tokens: np.ndarray
+    log_probs: np.ndarray
+    """Minus infinity for a row without a hypothesis."""
+    before: np.ndarray
+    """Without the last token."""
+
+
+class Search:
+    """Beam search, and greedy search under conditions, over rows that are slots; rows are numbered from 0 here.
+
+    A step has two halves, so that the loop can move the rows of all its searches at once between them.
+    """
+
+    def __init__(self, results: Results, slots: list[int]) -> None:
+        """``slots`` are the rows' places, kept up to date by the caller; the first row has the empty hypothesis."""
+        self.results, self.slots = results, slots
+        self.job, self.eos = results.job, results.manifest.special.eos
+        self.conditional = bool(self.job.min_length or self.job.no_repeat_ngram or self.job.prefix)
+        self.finished: list[Hypothesis] = []
+        self.steps = 0
+        results.slots.log_prob[slots[1:]] = -np.inf
 
     @property
-    def rows(self) -> int:
-        return self.job.beam_size
+    def alive(self) -> list[int]:
+        """Rows with a hypothesis."""
+        return np.flatnonzero(self.results.slots.log_prob[self.slots] > -np.inf).tolist()
+
+    def banned(self, row: int) -> set[int]:
+        """Tokens that a hypothesis may not continue with."""
+        banned = {self.eos} if self.steps < self.job.min_length else set()
+        if not self.job.no_repeat_ngram:
+            return banned
+        tokens = self.results.slots.tokens[self.slots[row], : self.steps].tolist()
+        known = self.job.no_repeat_ngram - 1
+        tail = tokens[max(len(tokens) - known, 0) :]
+        return banned | {tokens[i + known] for i in range(len(tokens) - known) if tokens[i : i + known] == tail}
 
     @property
     def top_k(self) -> int:
-        """One more than the beam, so that EOS at the top of a row does not leave the beam short."""
-        return 1 if self.job.beam_size == 1 else self.job.beam_size + 1
+        """Candidates needed of a row: one more than the beam, so that EOS does not leave it short, and the banned."""
+        if self.steps < len(self.job.prefix):
+            return 1
+        banned = max(len(self.banned(row)) for row in self.alive) if self.conditional else 0
+        return (1 if self.job.beam_size == 1 else self.job.beam_size + 1) + banned
 
-    def advance(self, ids: np.ndarray, scores: np.ndarray, attention: np.ndarray | None) -> Move | None:
-        """``ids, scores [rows, K], attention [rows, S]`` -> the next move, or None when the search has ended."""
-        self.length += 1
-        beam, eos = self.job.beam_size, self.manifest.special.eos
-        candidates = sorted(
-            (
-                (node.log_prob + score, row, token)
-                for row, node in enumerate(self.alive)
-                for token, score in zip(
-                    ids[row, : self.top_k].tolist(), scores[row, : self.top_k].tolist(), strict=True
-                )
-            ),
-            key=lambda candidate: -candidate[0],
-        )
-        alive: list[Node] = []
-        parents: list[int] = []
-        for rank, (log_prob, row, token) in enumerate(candidates):
-            node = Node(token, log_prob, self.alive[row], None if attention is None else attention[row])
-            if token != eos:
-                alive.append(node)
-                parents.append(row)
-            elif rank < beam:
-                self.finished.append(node)
-            if len(alive) == beam:
+    def candidates(self, log_probs: np.ndarray, ids: np.ndarray, scores: np.ndarray) -> list[Candidate]:
+        """Ways to continue under conditions, best first: ``log_probs [rows]``, ``ids, scores [rows, K]``."""
+        if self.steps < len(self.job.prefix):
+            return [Candidate(0.0, 0, self.job.prefix[self.steps])]
+        found = []
+        for row in np.flatnonzero(log_probs > -np.inf).tolist():
+            banned = self.banned(row)
+            for token, score in zip(ids[row].tolist(), scores[row].tolist(), strict=True):
+                if token not in banned:
+                    found.append(Candidate(float(log_probs[row]) + score, row, token))
+        return sorted(found, key=lambda candidate: -candidate.log_prob)
+
+    def choose(self, log_probs: np.ndarray, ids: np.ndarray, scores: np.ndarray) -> Moves:
+        """The first half of a step under conditions: end hypotheses, choose those to go on with.
+
+        ``log_probs [rows]`` are those before the step, ``ids, scores [rows, K]`` are of it.
+        """
+        candidates = self.candidates(log_probs, ids, scores)
+        self.steps += 1
+        beam = self.job.beam_size
+        chosen: list[Candidate] = []
+        for rank, candidate in enumerate(candidates):
+            if len(chosen) == beam:
                 break
-        self.alive = alive
-        if not alive or len(self.finished) >= beam or self.length > self.longest:
-            return None
-        missing = beam - len(alive)
-        return Move(parents + parents[:1] * missing, [node.token for node in alive] + [eos] * missing)
+            if candidate.token != self.eos:
+                chosen.append(candidate)
+            elif rank < beam:
+                self.end(candidate.row, candidate.log_prob, float(log_probs[candidate.row]))
+        chosen += [Candidate(-np.inf, -1, self.eos)] * (beam - len(chosen))
+        log_prob, parent, token = (np.array([field]) for field in zip(*chosen, strict=True))
+        return place(np.array([self.slots]), parent, token, log_prob, log_probs[None])
+
+    def end(self, row: int, log_prob: float, before: float) -> None:
+        """A hypothesis whose next token is EOS."""
+        self.finished.append(self.results.hypothesis(self.slots[row], self.steps, log_prob, before, ended=True))
+
+    def settle(self) -> bool:
+        """The second half, after the rows have moved: has the search ended?"""
+        longest, found = self.results.longest, len(self.finished)
+        if found < self.job.beam_size and self.steps <= longest and not self.results.watched(self.steps):
+            return found > 0 and not self.alive
+        slots = self.results.slots
+        for row in [row for row in self.alive if self.results.looping(self.slots[row], self.steps)]:
+            self.finished.append(self._unfinished(row))
+            slots.log_prob[self.slots[row]] = -np.inf
+        if self.alive and len(self.finished) < self.job.beam_size and self.steps <= longest:
+            return False
+        # Unfinished hypotheses count where too few have ended. Their last token was for EOS only: what differs in
+        # nothing else is the same.
+        known = {tuple(hypothesis.token_ids) for hypothesis in self.finished}
+        ranked = sorted(self.alive, key=lambda row: -slots.log_prob[self.slots[row]])
+        for hypothesis in map(self._unfinished, ranked):
+            if len(self.finished) < self.job.n_best and tuple(hypothesis.token_ids) not in known:
+                known.add(tuple(hypothesis.token_ids))
+                self.finished.append(hypothesis)
+        return True
+
+    def _unfinished(self, row: int) -> Hypothesis:
+        slot, slots = self.slots[row], self.results.slots
+        log_prob, before = float(slots.log_prob[slot]), float(slots.before[slot])
+        return self.results.hypothesis(slot, self.steps, log_prob, before, ended=False)
 
     def result(self) -> list[Hypothesis]:
-        """The best hypotheses, best first; unfinished ones only where too few have ended."""
-        finished = sorted((self._hypothesis(node) for node in self.finished), key=lambda h: -h.score)
-        if len(finished) >= self.job.n_best:
-            return finished[: self.job.n_best]
-        # The step after the longest target was for EOS only: rows that differ in nothing else are the same.
-        unfinished: dict[tuple[int, ...], Hypothesis] = {}
-        for hypothesis in map(self._hypothesis, self.alive):
-            unfinished.setdefault(tuple(hypothesis.token_ids), hypothesis)
-        return [*finished, *unfinished.values()][: self.job.n_best]
+        """The best hypotheses, best first; those that were cut come last."""
+        ranked = sorted(self.finished, key=lambda hypothesis: (not hypothesis.whole, -hypothesis.score))
+        return ranked[: self.job.n_best]
 
-    def _hypothesis(self, last: Node) -> Hypothesis:
-        nodes = []
-        node: Node | None = last
-        while node is not None and node is not ROOT:
-            nodes.append(node)
-            node = node.parent
-        nodes.reverse()
-        ended = last.token == self.manifest.special.eos
-        tokens = nodes[:-1] if ended else nodes[: self.longest]
-        scored = nodes if ended else tokens
-        return Hypothesis(
-            token_ids=[node.token for node in tokens],
-            log_prob=scored[-1].log_prob,
-            score=scored[-1].log_prob / len(scored),
-            truncated=not ended,
-            attention=self._attention(nodes, len(tokens)) if self.job.attention else None,
-        )
 
-    def _attention(self, nodes: list[Node], tokens: int) -> np.ndarray:
-        """Row i is the attention that aligns token i."""
-        shift, width = self.manifest.alignment.shift, len(self.job.source_ids)
-        steps = [nodes[min(i + shift, len(nodes) - 1)].attention for i in range(tokens)]
-        rows = [step[:width] for step in steps if step is not None]
-        return np.stack(rows).astype(np.float32) if rows else np.zeros((0, width), np.float32)
+def choose_alike(searches: Sequence[Search], log_probs: np.ndarray, ids: np.ndarray, scores: np.ndarray) -> Moves:
+    """:meth:`Search.choose` without conditions, for all searches of one beam size at once.
+
+    ``log_probs [B]``, ``ids, scores [B, K]`` of all rows in use.
+    """
+    beam, eos = searches[0].job.beam_size, searches[0].eos
+    rows = np.array([search.slots for search in searches])  # [searches, beam]
+    width, before = min(beam + 1, ids.shape[1]), log_probs[rows]
+    log_prob = (before[:, :, None] + scores[rows, :width]).reshape(len(rows), -1)
+    token = ids[rows, :width].reshape(len(rows), -1)
+    order = np.argsort(-log_prob, axis=1, kind="stable")[:, : 2 * beam]
+    log_prob, token = np.take_along_axis(log_prob, order, 1), np.take_along_axis(token, order, 1)
+    parent = order // width
+    for search in searches:
+        search.steps += 1
+    ended = (token == eos) & (log_prob > -np.inf)
+    for i, rank in zip(*(found.tolist() for found in ended[:, :beam].nonzero()), strict=True):
+        row = int(parent[i, rank])
+        searches[i].end(row, float(log_prob[i, rank]), float(before[i, row]))
+    order = np.argsort(ended, axis=1, kind="stable")[:, :beam]  # the best that are not EOS, in order
+    log_prob, parent, token = (np.take_along_axis(array, order, 1) for array in (log_prob, parent, token))
+    short = np.take_along_axis(ended, order, 1)
+    return place(rows, np.where(short, -1, parent), token, np.where(short, -np.inf, log_prob), before)
+
+
+def place(rows: np.ndarray, parent: np.ndarray, token: np.ndarray, log_prob: np.ndarray, before: np.ndarray) -> Moves:
+    """Give chosen continuations their rows; all are ``[searches, beam]``, a parent of -1 is no continuation.
+
+    A parent's first child stays in its row, so that little is copied; what is left takes rows without a child.
+    """
+    same = parent[:, :, None] == parent[:, None, :]
+    first = ~np.tril(same, -1).any(axis=2) & (parent >= 0)
+    used = (parent[:, :, None] == np.arange(rows.shape[1])).any(axis=1)
+    row = parent.copy()
+    row[~first] = (~used).nonzero()[1]  # as many in each search, and both in the order of the searches
+    slots = np.take_along_axis(rows, row, 1)
+    moved = ~first & (parent >= 0)
+    parents = np.maximum(parent, 0)
+    origins = np.take_along_axis(rows, parents, 1)[moved]
+    earlier = np.take_along_axis(before, parents, 1)
+    return Moves(origins, slots[moved], slots.ravel(), token.ravel(), log_prob.ravel(), earlier.ravel())

@@ -1,4 +1,4 @@
-"""ONNX Runtime behind two calls: encode some sources, advance all rows by one step."""
+"""ONNX Runtime behind two calls: encode some sources, advance all rows in the slots by one step."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,41 +7,22 @@ import numpy as np
 import onnxruntime
 
 from export.package import Package, Part
-
-Arrays = dict[str, np.ndarray]
-
-
-class Encoded(NamedTuple):
-    lengths: np.ndarray
-    """[B]"""
-    tensors: Arrays
-    """Memory and first state, batch first."""
-
-
-class Stepped(NamedTuple):
-    ids: np.ndarray
-    """[B, K]"""
-    scores: np.ndarray
-    """[B, K], log-probabilities"""
-    states: list[np.ndarray]
-    """In the manifest's order; the newest entry only where a state grows with time."""
-    attention: np.ndarray | None
-    """[B, S]"""
+from service.engine.slots import Encoded, Slots
 
 
 class Session:
     """Both graphs of a package in one precision. Calls may come from several threads at once.
 
     One intra-op thread each: a thread per decode loop scales better than threads inside an operator.
+    Raises ``ValueError`` for an execution provider that is not there and ``KeyError`` for an unknown precision.
     """
 
     def __init__(self, package: Package, precision: str, provider: str) -> None:
         if provider not in (available := onnxruntime.get_available_providers()):
             raise ValueError(f"execution provider {provider} is not one of {', '.join(available)}")
-        self.manifest = package.manifest
+        self.manifest, self.graphs = package.manifest, package.manifest.graphs[precision]  # type: ignore[index]
         self.encoder, self.decoder = (self._open(package, precision, part, provider) for part in ("encoder", "decoder"))
         self._encoded = [output.name for output in self.encoder.get_outputs()]
-        self._stepped = ["next_ids", "next_scores", *(f"next_{spec.name}" for spec in self.manifest.state)]
 
     @staticmethod
     def _open(package: Package, precision: str, part: Part, provider: str) -> onnxruntime.InferenceSession:
@@ -63,9 +44,64 @@ class Session:
         tensors = self.encoder.run(self._encoded, {"source_ids": ids, "source_lengths": lengths})
         return Encoded(lengths, dict(zip(self._encoded, tensors, strict=True)))
 
-    def step(self, token: np.ndarray, position: np.ndarray, tensors: Arrays, top_k: int, attention: bool) -> Stepped:
-        """``token [B], position [B]`` and memory and state of the same rows."""
-        feeds = {"token": token, "position": position, "top_k": np.array([top_k], np.int64), **tensors}
-        names = [*self._stepped, "attention"] if attention else self._stepped
-        ids, scores, *rest = self.decoder.run(names, feeds)
-        return Stepped(ids, scores, rest[: len(self.manifest.state)], rest[-1] if attention else None)
+
+class Stepped(NamedTuple):
+    """Views of memory that the next step overwrites."""
+
+    ids: np.ndarray
+    """[B, K]"""
+    scores: np.ndarray
+    """[B, K], log-probabilities"""
+    attention: np.ndarray | None
+    """[B, S]"""
+
+
+class Stepper:
+    """The decoder bound to the memory of some slots: a step hands over no tensor and copies no cache."""
+
+    def __init__(self, session: Session, slots: Slots) -> None:
+        self._session, self._slots = session, slots
+        self._binding = session.decoder.io_binding()
+        self._top_k = np.array([1], np.int64)
+        self._bound: tuple[object, ...] = ()
+        self._results: Stepped
+        self._fresh = {
+            spec.name: np.empty_like(slots.buffers[spec.name]) for spec in session.graphs.state if not spec.grows
+        }
+
+    def run(self, top_k: int, attention: bool) -> Stepped:
+        """Advance the rows in use; their positions are the caller's to move."""
+        slots = self._slots
+        wanted = (slots.layout, slots.active, top_k, attention)
+        if wanted != self._bound:
+            self._bind(top_k, attention)
+            self._bound = wanted
+        self._session.decoder.run_with_iobinding(self._binding)
+        for name, value in self._fresh.items():
+            slots.buffers[name][: slots.active] = value[: slots.active]
+        return self._results
+
+    def _bind(self, top_k: int, attention: bool) -> None:
+        binding, slots, rows = self._binding, self._slots, self._slots.active
+        binding.clear_binding_inputs()
+        binding.clear_binding_outputs()
+
+        def bind(how: object, name: str, array: np.ndarray) -> None:
+            how(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)  # type: ignore[operator]
+
+        self._top_k[0] = top_k
+        bind(binding.bind_input, "top_k", self._top_k)
+        bind(binding.bind_input, "token", slots.token[:rows])
+        bind(binding.bind_input, "position", slots.position[:rows])
+        for name, buffer in slots.buffers.items():
+            bind(binding.bind_input, name, buffer[:rows])
+        for spec in self._session.graphs.state:
+            buffer = self._fresh.get(spec.name, slots.buffers[spec.name])
+            bind(binding.bind_output, f"next_{spec.name}", buffer[:rows])
+        ids, scores = np.empty((rows, top_k), np.int64), np.empty((rows, top_k), np.float32)
+        weights = np.empty((rows, slots.source), np.float32) if attention else None
+        bind(binding.bind_output, "next_ids", ids)
+        bind(binding.bind_output, "next_scores", scores)
+        if weights is not None:
+            bind(binding.bind_output, "attention", weights)
+        self._results = Stepped(ids, scores, weights)

@@ -1,114 +1,166 @@
 """Rows being decoded, side by side in fixed buffers: joining, leaving and re-ordering copy one row, never the batch."""
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from export.package import Manifest, TensorSpec
-from service.engine.session import Arrays, Encoded
+from export.package import Graphs, Manifest, TensorSpec
 
 GRAIN = 16
-"""Positions by which buffers grow and shrink: few shapes, little padding."""
+"""Source positions by which buffers grow and shrink: few shapes, little padding."""
+
+Arrays = dict[str, np.ndarray]
 
 
 def rounded(size: int) -> int:
     return -(-size // GRAIN) * GRAIN
 
 
-class Slots:
-    """Memory and state of up to ``capacity`` rows; rows ``0 .. active - 1`` are in use.
+class Encoded(NamedTuple):
+    lengths: np.ndarray
+    """[B]"""
+    tensors: Arrays
+    """Memory and first state, batch first."""
 
-    Buffers are ``[capacity, ...]``, so the rows in use are a contiguous prefix that ONNX Runtime reads in place.
+
+class Slots:
+    """Memory, state and history of up to ``capacity`` rows; rows ``0 .. active - 1`` are in use.
+
+    Buffers are ``[capacity, ...]``, so the rows in use are a contiguous prefix that ONNX Runtime reads, and appends to,
+    in place. Caches have room for the longest target from the start; memory is as wide as the longest source in use.
     """
 
-    def __init__(self, manifest: Manifest, capacity: int) -> None:
-        self.manifest, self.capacity, self.active = manifest, capacity, 0
+    def __init__(self, manifest: Manifest, graphs: Graphs, capacity: int) -> None:
+        self.manifest, self.graphs, self.capacity, self.active = manifest, graphs, capacity, 0
+        self.source = GRAIN
+        """Source positions that the memory has room for."""
+        self.layout = 0
+        """Changes when a buffer is another one than before."""
+        longest = manifest.max_length
         self.token = np.zeros(capacity, np.int64)
-        self.position = np.zeros(capacity, np.int64)
+        """The token each row reads next."""
+        self.position = np.zeros(capacity, np.int32)
         self.source_length = np.zeros(capacity, np.int64)
-        self._sizes = {"source": GRAIN, "time": GRAIN}
-        self._buffers = {spec.name: self._empty(spec) for spec in self._specs}
-
-    @property
-    def _specs(self) -> list[TensorSpec]:
-        return [*self.manifest.memory, *self.manifest.state]
-
-    def _shape(self, spec: TensorSpec) -> list[int]:
-        sizes = {"batch": self.capacity, **self._sizes}
-        return [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
+        self.log_prob = np.zeros(capacity, np.float64)
+        self.before = np.zeros(capacity, np.float64)
+        """``log_prob`` without the last token, of rows that were given one by :meth:`replace`."""
+        self.tokens = np.zeros((capacity, longest), np.int32)
+        """What each row has produced, up to its position."""
+        self.steps = 0
+        """Recorded since the start."""
+        self.attention = np.zeros((longest, capacity, rounded(longest)), np.float32)
+        """Of the latest steps, each row in use and its source positions; written while somebody asks for it."""
+        self.trail = np.zeros((capacity, longest), np.int32)
+        """The slot that each row was in when it was at a position: what follows a row instead of its attention."""
+        self._rows = np.arange(capacity)
+        self._scalars = (self.token, self.position, self.source_length, self.log_prob, self.before)
+        self._specs = [*graphs.memory, *graphs.state]
+        self._own = [spec for spec in graphs.state if "source" not in spec.shape]
+        """What differs between hypotheses of one sentence."""
+        self._shared = [spec for spec in self._specs if spec not in self._own]
+        self.buffers = {spec.name: self._empty(spec) for spec in self._specs}
 
     def _empty(self, spec: TensorSpec) -> np.ndarray:
-        return np.full(self._shape(spec), spec.pad, spec.dtype)
+        sizes = {"batch": self.capacity, "source": self.source, "time": self.manifest.max_length}
+        shape = [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
+        return np.full(shape, spec.pad, spec.dtype) if spec.pad else np.zeros(shape, spec.dtype)
 
-    def tensors(self) -> Arrays:
-        """Views of the rows in use, without a copy."""
-        return {name: buffer[: self.active] for name, buffer in self._buffers.items()}
+    @staticmethod
+    def _part(spec: TensorSpec, axis: str, length: int) -> tuple[slice, ...]:
+        """Of one row, the first ``length`` entries along ``axis``."""
+        return tuple(slice(length) if name == axis else slice(None) for name in spec.shape[1:])
 
-    def fit(self, source: int = 0) -> None:
-        """Make room for the next step, and for rows with ``source`` positions; give room back that nobody needs."""
-        used = slice(0, self.active)
-        need = {
-            "source": rounded(max(source, int(self.source_length[used].max(initial=1)))),
-            "time": rounded(int(self.position[used].max(initial=0)) + 1),
-        }
-        shrink = source > 0
-        sizes = {axis: need[axis] if shrink else max(need[axis], size) for axis, size in self._sizes.items()}
-        changed = {axis for axis in sizes if sizes[axis] != self._sizes[axis]}
-        if not changed:
+    def fit(self, length: int) -> None:
+        """Make room for a source of ``length`` positions beside those in use; give room back that nobody needs."""
+        need = max(length, int(self.source_length[: self.active].max(initial=1)))
+        size = rounded(need)
+        if size == self.source or size == self.source - GRAIN:
             return
-        self._sizes = sizes
-        for spec in self._specs:
-            if changed.intersection(map(str, spec.shape)):
-                old, new = self._buffers[spec.name], self._empty(spec)
-                kept = tuple(slice(0, min(a, b)) for a, b in zip(old.shape, new.shape, strict=True))
-                new[kept] = old[kept]
-                self._buffers[spec.name] = new
+        kept, self.source = min(size, self.source), size
+        self.layout += 1
+        for spec in self._shared:
+            if "source" in spec.shape:
+                old, new, part = self.buffers[spec.name], self._empty(spec), self._part(spec, "source", kept)
+                new[: self.active, *part] = old[: self.active, *part]
+                self.buffers[spec.name] = new
 
     def join(self, encoded: Encoded, row: int, copies: int) -> list[int]:
-        """Put row ``row`` of an encoded batch into ``copies`` new slots; room must have been made by :meth:`fit`."""
-        slots = list(range(self.active, self.active + copies))
-        self.active += copies
+        """Put row ``row`` of an encoded batch into ``copies`` new slots."""
         length = int(encoded.lengths[row])
+        self.fit(length)
+        slots = list(range(self.active, self.active + copies))
+        new = slice(self.active, self.active + copies)
+        self.active += copies
         for spec in self._specs:
-            buffer = self._buffers[spec.name]
             if "time" in spec.shape:
                 continue
-            value = encoded.tensors[spec.name][row]
-            if "source" not in spec.shape:
-                buffer[slots] = value
-                continue
-            axis = spec.shape.index("source") - 1
-            real = tuple(slice(0, length) if i == axis else slice(None) for i in range(value.ndim))
-            for slot in slots:
-                buffer[slot] = spec.pad
-                buffer[slot][real] = value[real]
-        self.token[slots] = self.manifest.special.bos
-        self.position[slots] = 0
-        self.source_length[slots] = length
+            buffer, value = self.buffers[spec.name], encoded.tensors[spec.name][row]
+            if "source" in spec.shape:
+                part = self._part(spec, "source", length)
+                buffer[new] = spec.pad
+                buffer[new, *part] = value[part]
+            else:
+                buffer[new] = value
+        self.token[new] = self.manifest.special.bos
+        self.position[new] = 0
+        self.log_prob[new] = 0.0
+        self.source_length[new] = length
         return slots
 
-    def write(self, states: Sequence[np.ndarray]) -> None:
-        """Take over what the decoder returned for the rows in use, then move on by one position."""
-        rows = np.arange(self.active)
-        for spec, value in zip(self.manifest.state, states, strict=True):
-            buffer = self._buffers[spec.name]
-            if "time" in spec.shape:
-                np.moveaxis(buffer, spec.shape.index("time"), 1)[rows, self.position[rows]] = value
-            else:
-                buffer[rows] = value
-        self.position[rows] += 1
+    def record(self, tokens: np.ndarray, scores: np.ndarray, attention: np.ndarray | None) -> None:
+        """Take the best token of every row in use and move on by one position: ``[B], [B], [B, S]``."""
+        rows, position = self._rows[: self.active], self.position[: self.active]
+        self.tokens[rows, position] = tokens
+        if attention is not None:
+            self.attention[self.steps % len(self.attention), : self.active, : self.source] = attention
+            self.trail[rows, position] = rows
+        self.steps += 1
+        self.token[: self.active] = tokens
+        self.log_prob[: self.active] += scores
+        position += 1
 
-    def reorder(self, slots: Sequence[int], parents: Sequence[int]) -> None:
-        """Give ``slots`` the states of ``parents``; their memory is the same."""
-        if list(slots) != list(parents):
-            for spec in self.manifest.state:
-                buffer = self._buffers[spec.name]
-                buffer[slots] = buffer[parents]
+    def attention_of(self, slot: int, positions: np.ndarray) -> np.ndarray:
+        """Of a row that has just been recorded, the attention at some of its positions: ``[positions, source]``."""
+        first = self.steps - int(self.position[slot])
+        steps, length = (first + positions) % len(self.attention), int(self.source_length[slot])
+        return self.attention[steps, self.trail[slot, positions], :length]
+
+    def replace(self, slots: np.ndarray, tokens: np.ndarray, log_probs: np.ndarray, before: np.ndarray) -> None:
+        """Other tokens than the best ones at the position just decoded."""
+        self.token[slots] = self.tokens[slots, self.position[slots] - 1] = tokens
+        self.log_prob[slots], self.before[slots] = log_probs, before
+
+    def copy(self, slots: np.ndarray, to: np.ndarray) -> None:
+        """Continue hypotheses in other slots of their sentences, whose memory is there already.
+
+        Hypotheses of a sentence begin alike, and a cache is a function of the tokens read: the rest of it is copied.
+        """
+        length = int(self.position[slots].max())
+        differ = self.tokens[slots, :length] != self.tokens[to, :length]
+        alike = np.where(differ.any(axis=1), differ.argmax(axis=1), length).tolist()
+        for history in (self.tokens, self.trail):
+            history[to, :length] = history[slots, :length]
+        pairs = list(zip(slots.tolist(), to.tolist(), alike, self.position[slots].tolist(), strict=True))
+        for spec in self._own:
+            buffer = self.buffers[spec.name]
+            if "time" not in spec.shape:
+                buffer[to] = buffer[slots]
+                continue
+            rows = np.moveaxis(buffer, spec.shape.index("time"), 1)
+            for slot, new, same, end in pairs:
+                if same + 1 < end:
+                    rows[new, same + 1 : end] = rows[slot, same + 1 : end]
 
     def leave(self, slot: int) -> int:
         """Free a slot by moving the last row in use into it; returns the slot that row had."""
         last = self.active = self.active - 1
         if slot != last:
-            for array in (self.token, self.position, self.source_length, *self._buffers.values()):
+            length = int(self.position[last])
+            for history in (self.tokens, self.trail):
+                history[slot, :length] = history[last, :length]
+            for spec in self._specs:
+                buffer, part = self.buffers[spec.name], self._part(spec, "time", length)
+                buffer[slot : slot + 1, *part] = buffer[last : last + 1, *part]
+            for array in self._scalars:
                 array[slot] = array[last]
         return last

@@ -1,15 +1,18 @@
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 import typer
 from typer.testing import CliRunner
 
 from export.__main__ import main
-from export.package import Package, PackageError
+from export.decoder import GraphDecoder
+from export.package import Package, PackageError, Precision
 from models import checkpoint
 from models.checkpoint import Run
-from tests.packages import sentences, write_run
+from tests.packages import VOCABULARY, sentences, write_run
 
 app = typer.Typer()
 app.command()(main)
@@ -38,6 +41,7 @@ def test_export_writes_a_checked_package(run: Run, pairs: Path, tmp_path: Path) 
         "tokenizer.model",
         "encoder.int8.onnx",
         "decoder.int8.onnx",
+        "weights.int8.bin",
     }
     assert "| invented | 400 | CC0 |" in (output / "README.md").read_text()
 
@@ -69,15 +73,16 @@ def test_a_broken_model_is_not_exported(pairs: Path, tmp_path: Path) -> None:
         Package.open(tmp_path / "out")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_no_target_has_special_tokens(package: Package, precision) -> None:
-    import numpy as np
-
-    from export.decoder import GraphDecoder
-
-    manifest = package.manifest
-    random = np.random.default_rng(0)
-    source = random.integers(6, 300, size=(20, 10))
-    tokens, _ = GraphDecoder(package, precision).greedy(source, np.full(20, 10), 30)
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_no_target_has_special_tokens(package: Package, precision: Precision) -> None:
+    """They are the last of all: not even a beam that is wider than all other tokens would take them."""
+    manifest, size = package.manifest, 8
+    source = np.random.default_rng(0).integers(6, 300, size=(20, size))
+    decoder = GraphDecoder(package, precision)
+    tensors = decoder.start(source, np.full(20, size))
+    step = {"token": np.full(20, manifest.special.bos), "position": np.zeros(20, np.int32)}
+    result = decoder.run(decoder.decoder, {**tensors, **step, "top_k": np.array([VOCABULARY])})
     forbidden = {manifest.special.pad, manifest.special.unk, manifest.special.bos, *manifest.tags.values()}
-    assert forbidden.isdisjoint(tokens.ravel().tolist())
+    assert result["next_ids"].shape == (20, VOCABULARY)
+    assert all(set(ids[-len(forbidden) :].tolist()) == forbidden for ids in result["next_ids"])
+    assert result["next_scores"][:, -len(forbidden) :].max() < -1000

@@ -1,20 +1,35 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pytest
+import torch
+from torch import nn
 
+from export.build import NEVER
 from export.graph import Graph
-from export.linear import Float32Layers, Int8Layers, Layers, Range, best, quantize
+from export.linear import Float32Layers, Int8Layers, Layers, Range, quantize
 from export.package import Precision
+from export.weights import Weights
+
+LOW, HIGH = -4.0, 4.0
+Make = Callable[[Precision], Layers]
 
 
-def run(graph: Graph, path, **inputs: np.ndarray) -> list[np.ndarray]:
-    graph.save(path)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run(None, inputs)
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Layers of a graph of their own; in int8 the input of each has been seen between -4 and 4."""
 
+    torch.manual_seed(0)
 
-def layers(precision: Precision, graph: Graph, low: float = -4.0, high: float = 4.0) -> Layers:
-    return Float32Layers(graph) if precision == "fp32" else Int8Layers(graph, {"layer": Range(low, high)})
+    def layers(precision: Precision) -> Layers:
+        graph = Graph("test", Weights(tmp_path / "weights.bin"))
+        if precision == "fp32":
+            return Float32Layers(graph)
+        return Int8Layers(graph, dict.fromkeys(("layer", "layer.up", "layer.down"), Range(LOW, HIGH)), {})
+
+    return layers
 
 
 @pytest.fixture
@@ -22,41 +37,70 @@ def random() -> np.random.Generator:
     return np.random.default_rng(3)
 
 
-def test_quantize_is_exact_to_half_a_level_of_each_channel(random: np.random.Generator) -> None:
-    weight = random.normal(size=(16, 8)).astype(np.float32) * np.logspace(-3, 3, 8, dtype=np.float32)
-    values, scales = quantize(weight, axis=1)
+def run(layers: Layers, value: str, path: Path, **inputs: np.ndarray) -> np.ndarray:
+    layers.graph.output(value, "y", "float32", ["rows", "columns"])
+    layers.graph.save(path / "graph.onnx")
+    session = onnxruntime.InferenceSession(str(path / "graph.onnx"), providers=["CPUExecutionProvider"])
+    return session.run(None, inputs)[0]
+
+
+def matrix(layers: Layers, size: int) -> str:
+    return layers.graph.input("x", "float32", ["rows", size])
+
+
+def test_quantize_is_exact_to_half_a_level_of_each_output(random: np.random.Generator) -> None:
+    weight = random.normal(size=(8, 16)).astype(np.float32) * np.logspace(-3, 3, 8, dtype=np.float32)[:, None]
+    values, scales = quantize(weight)
     assert values.dtype == np.int8
-    assert np.all(np.abs(values * scales - weight) <= scales / 2 * 1.001)
+    assert np.abs(values).max(axis=1).tolist() == [127] * 8
+    assert np.all(np.abs(values * scales[:, None] - weight) <= scales[:, None] / 2 * 1.001)
 
 
-def test_quantize_survives_a_channel_of_zeros() -> None:
-    values, scales = quantize(np.zeros((4, 2), np.float32), axis=1)
+def test_quantize_survives_an_output_of_zeros() -> None:
+    values, scales = quantize(np.zeros((2, 4), np.float32))
     assert not values.any()
     assert np.isfinite(1 / scales).all()
 
 
+@pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("int8", 0.02)])
-def test_project_multiplies(precision: Precision, tolerance: float, random: np.random.Generator, tmp_path) -> None:
-    weight, bias = random.normal(size=(64, 24)).astype(np.float32), random.normal(size=24).astype(np.float32)
+def test_project_multiplies(
+    make: Make, precision: Precision, tolerance: float, tied: bool, random: np.random.Generator, tmp_path: Path
+) -> None:
+    weight, bias = random.normal(size=(24, 64)).astype(np.float32), random.normal(size=24).astype(np.float32)
     x = random.normal(size=(5, 64)).astype(np.float32)
-    graph = Graph("test")
-    value = layers(precision, graph).project(graph.input("x", "float32", ["n", 64]), "layer", weight, bias)
-    graph.output(value, "y", "float32", ["n", 24])
-    (y,) = run(graph, tmp_path / "graph.onnx", x=x)
-    expected = x @ weight + bias
+    layers = make(precision)
+    project = layers.project_tied if tied else layers.project
+    y = run(layers, project(matrix(layers, 64), "layer", weight, bias), tmp_path, x=x)
+    expected = x @ weight.T + bias
     assert np.abs(y - expected).max() <= tolerance * np.abs(expected).max()
 
 
-def test_an_int8_row_does_not_depend_on_its_companions(random: np.random.Generator, tmp_path) -> None:
-    graph = Graph("test")
-    weight = random.normal(size=(64, 24)).astype(np.float32)
-    value = layers("int8", graph).project(graph.input("x", "float32", ["n", 64]), "layer", weight, None)
-    graph.output(value, "y", "float32", ["n", 24])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_layers_that_read_the_same_input_are_one_product(make: Make, precision: Precision, tmp_path: Path) -> None:
+    first, second = nn.Linear(16, 4), nn.Linear(16, 3, bias=False)
+    layers, x = make(precision), np.random.default_rng(0).uniform(LOW, HIGH, (6, 16)).astype(np.float32)
+    y = run(layers, layers.linear(matrix(layers, 16), "layer", first, second), tmp_path, x=x)
+    weights = [layer.weight.detach().numpy() for layer in (first, second)]
+    expected = np.concatenate([x @ weights[0].T + first.bias.detach().numpy(), x @ weights[1].T], axis=1)
+    assert np.abs(y - expected).max() <= 0.05
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_an_int8_row_does_not_depend_on_its_companions(
+    make: Make, tied: bool, random: np.random.Generator, tmp_path: Path
+) -> None:
+    weight, bias = random.normal(size=(24, 64)).astype(np.float32), np.zeros(24, np.float32)
     x = random.normal(size=(9, 64)).astype(np.float32)
     loud = x.copy()
     loud[1:] *= 1000
-    assert np.array_equal(run(graph, tmp_path / "g.onnx", x=x)[0][0], run(graph, tmp_path / "g.onnx", x=loud)[0][0])
-    assert np.array_equal(run(graph, tmp_path / "g.onnx", x=x)[0][0], run(graph, tmp_path / "g.onnx", x=x[:1])[0][0])
+
+    def first_row(x: np.ndarray) -> list[float]:
+        layers = make("int8")
+        project = layers.project_tied if tied else layers.project
+        return run(layers, project(matrix(layers, 64), "layer", weight, bias), tmp_path, x=x)[0].tolist()
+
+    assert first_row(x) == first_row(loud) == first_row(x[:1])
 
 
 @pytest.mark.parametrize(("low", "high"), [(-4.0, 4.0), (0.0, 4.0), (1.0, 3.0), (-3.0, -1.0), (-0.1, 4.0), (0.0, 0.0)])
@@ -69,34 +113,55 @@ def test_a_range_has_zero_among_its_levels_and_its_ends_within_half_a_step(low: 
         assert abs((level - values.zero_point) * values.scale - end) <= values.scale / 2 * 1.001
 
 
-def test_what_is_out_of_range_is_clipped_and_does_not_wrap(tmp_path) -> None:
-    graph = Graph("test")
-    value = layers("int8", graph).project(
-        graph.input("x", "float32", ["n", 1]), "layer", np.ones((1, 1), np.float32), None
-    )
-    graph.output(value, "y", "float32", ["n", 1])
-    (y,) = run(graph, tmp_path / "g.onnx", x=np.array([[1000.0], [-1000.0]], np.float32))
-    assert np.allclose(y[:, 0], [4, -4], atol=0.05)
+def test_what_is_out_of_range_is_clipped_and_does_not_wrap(make: Make, tmp_path: Path) -> None:
+    layers = make("int8")
+    one = np.ones((1, 1), np.float32)
+    value = layers.project(matrix(layers, 1), "layer", one, np.zeros(1, np.float32))
+    y = run(layers, value, tmp_path, x=np.array([[1000.0], [-1000.0]], np.float32))
+    assert np.allclose(y[:, 0], [HIGH, LOW], atol=0.05)
 
 
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("int8", 0.1)])
+def test_feed_forward_cuts_what_is_below_zero(
+    make: Make, precision: Precision, tolerance: float, tmp_path: Path
+) -> None:
+    """In int8 the hidden layer has no operator of its own: its zero point does the ReLU."""
+    up, down = nn.Linear(8, 32), nn.Linear(32, 4)
+    layers, x = make(precision), np.random.default_rng(0).uniform(LOW, HIGH, (50, 8)).astype(np.float32)
+    value = layers.feed_forward(matrix(layers, 8), "layer", up, down)
+    assert any(node.op_type == "Relu" for node in layers.graph.nodes) == (precision == "fp32")
+    parameters = [parameter.detach().numpy() for layer in (up, down) for parameter in layer.parameters()]
+    hidden = np.clip(x @ parameters[0].T + parameters[1], 0, HIGH if precision == "int8" else None)
+    assert (hidden == 0).mean() > 0.3
+    expected = hidden @ parameters[2].T + parameters[3]
+    assert np.abs(run(layers, value, tmp_path, x=x) - expected).max() <= tolerance
+
+
+@pytest.mark.parametrize("factor", [1.0, 8.0])
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0), ("int8", 0.005)])
-def test_embed_looks_up(precision: Precision, tolerance: float, random: np.random.Generator, tmp_path) -> None:
+def test_embed_looks_up(
+    make: Make, precision: Precision, tolerance: float, factor: float, random: np.random.Generator, tmp_path: Path
+) -> None:
     table = random.normal(size=(11, 8)).astype(np.float32)
-    graph = Graph("test")
-    value = layers(precision, graph).embed(graph.input("ids", "int64", ["a", "b"]), "table", table)
-    graph.output(value, "y", "float32", ["a", "b", 8])
-    ids = np.array([[3, 10], [0, 3]])
-    (y,) = run(graph, tmp_path / "graph.onnx", ids=ids)
-    assert np.abs(y - table[ids]).max() <= tolerance * np.abs(table).max()
+    layers = make(precision)
+    value = layers.embed(layers.graph.input("ids", "int64", ["rows"]), "table", table, factor)
+    ids = np.array([3, 10, 0, 3])
+    y = run(layers, value, tmp_path, ids=ids)
+    assert np.abs(y - factor * table[ids]).max() <= tolerance * factor * np.abs(table).max()
 
 
-@pytest.mark.parametrize("count", [1, 4])
-def test_best_gives_ranked_log_probabilities(count: int, random: np.random.Generator, tmp_path) -> None:
-    logits = random.normal(size=(3, 50)).astype(np.float32) * 5
-    graph = Graph("test")
-    best(graph, graph.input("logits", "float32", ["n", 50]))
-    ids, scores = run(graph, tmp_path / "graph.onnx", logits=logits, top_k=np.array([count]))
-    log_probs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    expected = np.argsort(-logits, axis=1)[:, :count]
-    assert np.array_equal(ids, expected)
-    assert np.allclose(scores, np.take_along_axis(log_probs, expected, axis=1), atol=1e-5)
+@pytest.mark.parametrize("row", ["usual", "tiny", "zero"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_forbidden_token_is_impossible(
+    make: Make, precision: Precision, row: str, random: np.random.Generator, tmp_path: Path
+) -> None:
+    """Its bias is cut to what an int32 of the row's scale can hold, which must still be out of reach."""
+    weight, bias = random.normal(size=(24, 64)).astype(np.float32), random.normal(size=24).astype(np.float32)
+    weight[5] *= {"usual": 1.0, "tiny": 1e-3, "zero": 0.0}[row]
+    bias[5] = NEVER
+    x = 100 * random.normal(size=(200, 64)).astype(np.float32)
+    layers = make(precision)
+    y = run(layers, layers.project_tied(matrix(layers, 64), "layer", weight, bias), tmp_path, x=x)
+    others = np.delete(y, 5, axis=1)
+    assert np.isfinite(y).all()
+    assert np.all(y[:, 5] < others.min(axis=1) - 500)

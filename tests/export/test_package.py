@@ -6,6 +6,8 @@ import pytest
 
 from export.package import Package, PackageError
 
+FILES = ["encoder.int8.onnx", "decoder.fp32.onnx", "weights.fp32.bin", "weights.int8.bin", "tokenizer.model"]
+
 
 @pytest.fixture
 def copy(transformer_package: Package, tmp_path: Path) -> Path:
@@ -16,14 +18,14 @@ def test_open_gives_back_what_was_saved(transformer_package: Package) -> None:
     assert Package.open(transformer_package.path).manifest == transformer_package.manifest
 
 
-@pytest.mark.parametrize("name", ["encoder.int8.onnx", "decoder.fp32.onnx", "tokenizer.model", "manifest.json"])
+@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
 def test_a_missing_file_is_named(copy: Path, name: str) -> None:
     (copy / name).unlink()
     with pytest.raises(PackageError, match=f"{name}: No such file"):
         Package.open(copy)
 
 
-@pytest.mark.parametrize("name", ["encoder.int8.onnx", "decoder.fp32.onnx", "tokenizer.model"])
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data[:-1] + bytes([data[-1] ^ 1])])
 def test_a_truncated_or_altered_file_is_named(copy: Path, name: str, change) -> None:
     (copy / name).write_bytes(change((copy / name).read_bytes()))
@@ -33,8 +35,25 @@ def test_a_truncated_or_altered_file_is_named(copy: Path, name: str, change) -> 
 
 def test_a_later_format_is_refused_as_such(copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
-    (copy / "manifest.json").write_text(json.dumps(manifest | {"format": 2, "flying": True}))
-    with pytest.raises(PackageError, match=r"manifest\.json: format 2 is newer than 1"):
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"format": 3, "flying": True}))
+    with pytest.raises(PackageError, match=r"manifest\.json: format 3 is newer than 2"):
+        Package.open(copy)
+
+
+def test_an_earlier_format_is_refused_as_such(copy: Path) -> None:
+    """Its other fields are other ones, too: that is not what is wrong with it."""
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["graphs"]
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"format": 1, "memory": []}))
+    with pytest.raises(PackageError, match=r"manifest\.json: format 1 is older than 2: export the model again"):
+        Package.open(copy)
+
+
+def test_a_missing_field_is_named(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["graphs"]["int8"]["weights"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(PackageError, match=r"manifest\.json: graphs\.int8\.weights: Field required"):
         Package.open(copy)
 
 

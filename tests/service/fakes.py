@@ -57,8 +57,6 @@ def manifest(name: str = "echo", architecture: str = "transformer", **changes: A
         "max_length": 40,
         "tokenizer": File(name="tokenizer.model", sha256=""),
         "graphs": {},
-        "memory": [],
-        "state": [],
         "alignment": Alignment(shift=1, layer=0, heads="mean"),
         "licence": "CC0",
         "training_data": [],
@@ -124,6 +122,7 @@ class EchoEngine:
             log_prob=-(rank + 1) * 0.5 * (len(ids) + 1),
             score=-(rank + 1) * 0.5,
             truncated=False,
+            repeated=False,
             attention=attention if job.attention else None,
         )
 

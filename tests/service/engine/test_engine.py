@@ -1,112 +1,52 @@
+"""Jobs in, hypotheses out: the queue, its ends, and that no sentence spoils another."""
+
 import time
-from concurrent.futures import CancelledError, Future
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from threading import Event as Flag
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from export.decoder import GraphDecoder
 from export.package import Package
-from service.engine import Engine, Hypothesis, Job, Overloaded
-
-WAIT = 60
-
-
-@pytest.fixture
-def engine(package: Package):
-    engine = Engine(package, precision="fp32", slots=8, threads=2)
-    engine.start()
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
-def sources(package: Package) -> list[list[int]]:
-    random = np.random.default_rng(1)
-    tags = list(package.manifest.tags.values())
-    return [
-        [tags[i % 2], *random.integers(6, 300, size=random.integers(0, 40)).tolist(), package.manifest.special.eos]
-        for i in range(60)
-    ]
-
-
-def results(futures: "list[Future[list[Hypothesis]]]") -> list[list[Hypothesis]]:
-    return [future.result(WAIT) for future in futures]
+from service.engine import Engine, Event, Job, Overloaded
+from service.engine.session import Stepper
+from tests.service.engine.helpers import WAIT, results, running, translate
+from tests.service.engine.reference import assert_same
 
 
 def test_greedy_is_what_the_graphs_say(engine: Engine, package: Package, sources: list[list[int]]) -> None:
-    decoder = GraphDecoder(package, "fp32")
-    for source, (hypothesis,) in zip(sources, results(engine.submit_all([Job(s) for s in sources])), strict=True):
+    decoder, eos = GraphDecoder(package, "fp32"), package.manifest.special.eos
+    found = translate(engine, [Job(source, repetition_guard=False) for source in sources])
+    for source, (hypothesis,) in zip(sources, found, strict=True):
         longest = min(2 * len(source) + 10, package.manifest.max_length - 1)
         tokens, log_probs = decoder.greedy(np.array([source]), np.array([len(source)]), longest + 1)
-        assert hypothesis.truncated == (tokens[0, -1] != package.manifest.special.eos)
-        expected = tokens[0, :-1].tolist()
+        assert hypothesis.truncated == (tokens[0, -1] != eos)
         log_probs = log_probs[:, :-1] if hypothesis.truncated else log_probs
-        assert hypothesis.token_ids == expected
+        assert hypothesis.token_ids == tokens[0, :-1].tolist()
         assert hypothesis.log_prob == pytest.approx(float(log_probs.sum()), abs=1e-3)
         assert hypothesis.score == pytest.approx(float(log_probs.mean()), abs=1e-3)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_companions_change_nothing(package: Package, sources: list[list[int]], precision: str) -> None:
-    engine = Engine(package, precision=precision, slots=8, threads=1)
-    engine.start()
-    jobs = [Job(s, beam_size=1 + i % 4, attention=i % 3 == 0) for i, s in enumerate(sources)]
-    alone = [engine.submit(job).result(WAIT) for job in jobs]
-    together = results(engine.submit_all(jobs))
-    engine.close()
-    for job, (one,), (other,) in zip(jobs, alone, together, strict=True):
-        assert one.token_ids == other.token_ids
-        assert one.score == pytest.approx(other.score, abs=1e-4)
-        if job.attention:
-            assert one.attention is not None
-            assert other.attention is not None
-            assert np.allclose(one.attention, other.attention, atol=1e-4)
-
-
-def test_attention_has_a_row_for_each_token_and_a_column_for_each_source_token(
-    engine: Engine, sources: list[list[int]]
-) -> None:
-    jobs = [Job(s, attention=True, beam_size=1 + i % 3) for i, s in enumerate(sources)]
-    for job, (hypothesis,) in zip(jobs, results(engine.submit_all(jobs)), strict=True):
-        assert hypothesis.attention is not None
-        assert hypothesis.attention.shape == (len(hypothesis.token_ids), len(job.source_ids))
-        assert np.allclose(hypothesis.attention.sum(axis=1), 1, atol=1e-3)
-
-
-def test_no_attention_unless_asked(engine: Engine, sources: list[list[int]]) -> None:
-    assert engine.submit(Job(sources[3])).result(WAIT)[0].attention is None
-
-
-def test_n_best_are_different_and_ranked(engine: Engine, sources: list[list[int]]) -> None:
-    for source in sources[:20]:
-        best = engine.submit(Job(source, beam_size=4, n_best=4, max_length=6)).result(WAIT)
-        assert 1 <= len(best) <= 4
-        assert len({tuple(hypothesis.token_ids) for hypothesis in best}) == len(best)
-        ended = [hypothesis.score for hypothesis in best if not hypothesis.truncated]
-        assert ended == sorted(ended, reverse=True)
-        assert not any(hypothesis.truncated for hypothesis in best[: len(ended)])
-
-
-def test_max_length_truncates_and_says_so(engine: Engine, sources: list[list[int]]) -> None:
-    long = max(sources, key=len)
-    full = engine.submit(Job(long)).result(WAIT)[0]
-    assert len(full.token_ids) > 3
-    short = engine.submit(Job(long, max_length=3)).result(WAIT)[0]
-    assert short.truncated
-    assert short.token_ids == full.token_ids[: len(short.token_ids)]
-    assert len(short.token_ids) == 3
-
-
 def test_a_full_queue_refuses_all_or_nothing(package: Package, sources: list[list[int]]) -> None:
     engine = Engine(package, precision="fp32", queue_size=5, threads=1)
-    first = engine.submit_all([Job(s) for s in sources[:3]])
-    with pytest.raises(Overloaded):
-        engine.submit_all([Job(s) for s in sources[:3]])
+    first = engine.submit_all([Job(source) for source in sources[:3]])
+    with pytest.raises(Overloaded, match="3 of 5"):
+        engine.submit_all([Job(source) for source in sources[:3]])
     assert engine.queued == 3
-    second = engine.submit_all([Job(s) for s in sources[:2]])
+    second = engine.submit_all([Job(source) for source in sources[:2]])
+    assert engine.submit_all([]) == []
     engine.start()
     assert all(results(first + second))
     engine.close()
+
+
+def test_one_bad_job_keeps_all_of_its_company_out(engine: Engine, sources: list[list[int]]) -> None:
+    with pytest.raises(ValueError, match="beam_size"):
+        engine.submit_all([Job(sources[0]), Job(sources[1], beam_size=0)])
+    assert engine.queued == engine.active == 0
 
 
 def test_a_passed_deadline_is_a_timeout(package: Package, sources: list[list[int]]) -> None:
@@ -121,8 +61,9 @@ def test_a_passed_deadline_is_a_timeout(package: Package, sources: list[list[int
 
 
 def test_cancelled_work_is_dropped(package: Package, sources: list[list[int]]) -> None:
-    engine = Engine(package, precision="fp32", threads=1)
-    futures = engine.submit_all([Job(s) for s in sources[:4]])
+    events: list[Event] = []
+    engine = Engine(package, precision="fp32", threads=1, trace=events.append)
+    futures = engine.submit_all([Job(source) for source in sources[:4]])
     assert futures[1].cancel()
     engine.start()
     with pytest.raises(CancelledError):
@@ -130,60 +71,165 @@ def test_cancelled_work_is_dropped(package: Package, sources: list[list[int]]) -
     assert all(results([futures[0], *futures[2:]]))
     engine.close()
     assert engine.active == engine.queued == 0
+    assert {event.task for event in events if event.kind == "join"} == {0, 2, 3}
+
+
+class Interrupt:
+    """Does something at the third step of a loop."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.do: Callable[[], object] = lambda: None
+        self.leaves: dict[int, int] = {}
+
+    def __call__(self, event: Event) -> None:
+        self.steps += event.kind == "step"
+        if event.kind == "step" and self.steps == 3:
+            self.do()
+        if event.kind == "leave":
+            self.leaves[event.task] = event.tokens
+
+
+@pytest.fixture
+def always_sweeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.engine.loop.SWEEP", 0.0)
+
+
+def long_jobs(sources: list[list[int]], **changes: object) -> list[Job]:
+    """Three that decode for twenty steps, in one group."""
+    chosen = sorted(sources, key=len)[-3:]
+    return [Job(s, beam_size=2, min_length=20, max_length=20, **changes) for s in chosen]  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("always_sweeping")
+def test_a_row_whose_client_has_gone_leaves_and_its_companions_do_not_notice(
+    package: Package, sources: list[list[int]]
+) -> None:
+    interrupt = Interrupt()
+    jobs = long_jobs(sources)
+    with running(package) as engine:
+        expected = translate(engine, jobs)
+    engine = Engine(package, precision="fp32", threads=1, trace=interrupt)
+    futures = engine.submit_all(jobs)
+    interrupt.do = lambda: None if futures[0].cancel() else pytest.fail("cannot be cancelled")
+    engine.start()
+    for future, alone in zip(futures[1:], expected[1:], strict=True):
+        assert_same(future.result(WAIT), alone)
+    engine.close()
+    assert futures[0].cancelled()
+    assert interrupt.leaves == {0: 3, 1: 21, 2: 21}
+
+
+@pytest.mark.usefixtures("always_sweeping")
+def test_a_row_whose_deadline_passes_leaves(
+    package: Package, sources: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
+    for module in ("loop", "scheduler"):
+        monkeypatch.setattr(f"service.engine.{module}.time", clock)
+    interrupt = Interrupt()
+    jobs = [*long_jobs(sources)[:2], *long_jobs(sources, deadline=5.0)[:1]]
+    engine = Engine(package, precision="fp32", threads=1, trace=interrupt)
+    futures = engine.submit_all(jobs)
+    interrupt.do = lambda: now.append(now.pop() + 6.0)
+    engine.start()
+    with pytest.raises(TimeoutError):
+        futures[2].result(WAIT)
+    assert all(results(futures[:2]))
+    engine.close()
+    assert interrupt.leaves == {2: 3, 0: 21, 1: 21}
 
 
 def test_a_failing_step_fails_its_sentences_and_no_others(
     package: Package, sources: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = Engine(package, precision="fp32", threads=1)
-    working = engine.session.step
-    monkeypatch.setattr(engine.session, "step", lambda *args, **kwargs: 1 / 0)
-    broken = engine.submit(Job(sources[0]))
+    """Those that are being decoded; the loop begins afresh with those that wait."""
+    with running(package) as engine:
+        expected = translate(engine, [Job(source) for source in sources])
+    working, broken = Stepper.run, Flag()
+
+    def run(self: Stepper, top_k: int, attention: bool) -> object:
+        if not broken.is_set():
+            broken.set()
+            raise ZeroDivisionError
+        return working(self, top_k, attention)
+
+    monkeypatch.setattr(Stepper, "run", run)
+    engine = Engine(package, precision="fp32", slots=2, threads=1)
+    futures = engine.submit_all([Job(source) for source in sources])
     engine.start()
-    with pytest.raises(ZeroDivisionError):
-        broken.result(WAIT)
-    monkeypatch.setattr(engine.session, "step", working)
-    assert engine.submit(Job(sources[1])).result(WAIT)
+    failed = [isinstance(future.exception(WAIT), ZeroDivisionError) for future in futures]
+    assert failed[0]
+    assert 1 <= sum(failed) <= 4  # those in slots and those encoded ahead of them
+    for future, bad, alone in zip(futures, failed, expected, strict=True):
+        if not bad:
+            assert_same(future.result(), alone)
     engine.close()
+    assert engine.active == engine.queued == 0
 
 
 def test_a_sentence_that_cannot_be_encoded_fails_alone(engine: Engine, sources: list[list[int]]) -> None:
     length = 12
-    good = [[*[*source[:-1], *([9] * length)][: length - 1], 3] for source in sources[:6]]
-    expected = results(engine.submit_all([Job(source) for source in good]))
+    good = [Job([*[*source[:-1], *([9] * length)][: length - 1], 3]) for source in sources[:6]]
+    expected = translate(engine, good)
     poison = Job([4, *[10_000] * (length - 2), 3])  # no such token
-    before, broken, after = (
-        engine.submit_all([Job(source) for source in good[:3]]),
-        engine.submit(poison),
-        engine.submit_all([Job(source) for source in good[3:]]),
-    )
+    before, broken, after = engine.submit_all(good[:3]), engine.submit(poison), engine.submit_all(good[3:])
     with pytest.raises(Exception, match="indices"):
         broken.result(WAIT)
-    assert [h.token_ids for (h,) in results(before + after)] == [h.token_ids for (h,) in expected]
+    for found, alone in zip(results(before + after), expected, strict=True):
+        assert_same(found, alone)
 
 
 def test_close_finishes_what_was_submitted(engine: Engine, sources: list[list[int]]) -> None:
-    futures = engine.submit_all([Job(s) for s in sources])
+    futures = engine.submit_all([Job(source) for source in sources])
     engine.close()
-    assert all(future.done() for future in futures)
+    assert all(future.done() and future.result() for future in futures)
+    assert engine.active == engine.queued == 0
     with pytest.raises(RuntimeError, match="closed"):
         engine.submit(Job(sources[0]))
+    engine.close()  # a second time is no harm
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"source_ids": []}, "sub-words"),
-        ({"source_ids": [5] * 65}, "1 to 64 sub-words"),
-        ({"beam_size": 0}, "beam_size"),
-        ({"beam_size": 9}, "beam_size is 1 to 8"),
-        ({"n_best": 2}, "n_best"),
-        ({"max_length": 0}, "max_length"),
+        ({"source_ids": []}, "1 to 64 sub-words, not 0"),
+        ({"source_ids": [5] * 65}, "1 to 64 sub-words, not 65"),
+        ({"beam_size": 0}, "beam_size is 1 to 8, not 0"),
+        ({"beam_size": 9}, "beam_size is 1 to 8, not 9"),
+        ({"n_best": 0}, "n_best is 1 to beam_size"),
+        ({"beam_size": 2, "n_best": 3}, "n_best is 1 to beam_size, not 3"),
+        ({"max_length": 0}, "max_length is at least 1"),
+        ({"min_length": -1}, "min_length is 0 to 14, not -1"),
+        ({"min_length": 15}, "min_length is 0 to 14, not 15"),
+        ({"max_length": 100, "min_length": 64}, "min_length is 0 to 63"),
+        ({"no_repeat_ngram": -1}, "no_repeat_ngram is at least 0"),
+        ({"length_penalty": -0.1}, "length_penalty is at least 0"),
+        ({"prefix": [9] * 15}, "prefix has at most 14 sub-words"),
+        ({"max_length": 2, "prefix": [9] * 3}, "prefix has at most 2 sub-words"),
+        ({"prefix": [9, 3]}, "no EOS"),
     ],
 )
 def test_impossible_jobs_are_refused(engine: Engine, changes: dict, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         engine.submit(Job(**{"source_ids": [4, 3], **changes}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"beam_size": 8, "n_best": 8},
+        {"max_length": 1, "min_length": 1},
+        {"min_length": 14},
+        {"prefix": [9] * 14},
+        {"length_penalty": 0.0},
+        {"max_length": 1000, "min_length": 63},
+        {"no_repeat_ngram": 100},
+    ],
+)
+def test_jobs_at_the_edge_are_not(engine: Engine, changes: dict) -> None:
+    assert engine.submit(Job(**{"source_ids": [4, 3], **changes})).result(WAIT)
 
 
 def test_the_longest_source_is_translated(engine: Engine) -> None:
@@ -194,3 +240,8 @@ def test_the_longest_source_is_translated(engine: Engine) -> None:
 def test_an_unknown_provider_is_refused(package: Package) -> None:
     with pytest.raises(ValueError, match="NoSuchProvider is not one of"):
         Engine(package, provider="NoSuchProvider")
+
+
+def test_an_unknown_precision_is_a_key_error(package: Package) -> None:
+    with pytest.raises(KeyError):
+        Engine(package, precision="fp64")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from service.text.segment import WINDOW, Mode, segment
 
-AWKWARD = st.sampled_from('ab.J M!?"«»()\u00a0\u2003\u2028\r\n\t😀é。1\x00\u200b') | st.characters()
+AWKWARD = st.sampled_from('ab.J M!?"«»()\u00a0\u2003\u2028\r\n\t😀é。1\x00\u200b') | st.characters(codec="utf-8")
 
 
 def parts(text: str, language: str = "en", mode: Mode = "default") -> list[str]:

@@ -1,0 +1,201 @@
+"""A decode loop: between two decoder steps finished rows leave and waiting sentences join."""
+
+import logging
+import time
+from collections import deque
+from threading import Thread
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from service.engine.job import LOOP_LOOK, LOOP_MARGIN
+from service.engine.search import Moves, Results, Search, choose_alike
+from service.engine.session import Stepped, Stepper
+from service.engine.slots import Slots
+from service.engine.task import Event, Finished, Ready, Task
+
+if TYPE_CHECKING:
+    from service.engine.scheduler import Engine
+
+logger = logging.getLogger(__name__)
+
+GROUP_TOKENS = 384
+"""Source tokens encoded together at most: what is between two layers should stay in the cache."""
+LENGTH_SPREAD = 1.3
+"""Longest over shortest source of a group that is encoded together, so that little of it is padding."""
+SWEEP = 0.01
+"""Seconds between two looks for sentences that nobody waits for any more."""
+NEVER = np.iinfo(np.int32).max
+
+
+class Loop(Thread):
+    """One decode loop with its own slots; loops share the queue and the session."""
+
+    def __init__(self, engine: "Engine", number: int) -> None:
+        super().__init__(name=f"decode-{engine.package.manifest.name}-{number}", daemon=True)
+        self.engine, self.number = engine, number
+        self.manifest = engine.package.manifest
+        self.reset()
+
+    def reset(self) -> None:
+        self.slots = Slots(self.manifest, self.engine.session.graphs, self.engine.slots)
+        self.stepper = Stepper(self.engine.session, self.slots)
+        self.owners: list[Task] = []
+        """Task of each row in use."""
+        self.searching: list[Task] = []
+        self.attending = 0
+        """Rows whose attention is wanted."""
+        self.ready: deque[Ready] = deque()
+        self.stop = np.zeros(self.engine.slots, np.int32)
+        """Position beyond which a plain row has ended, or must be looked at."""
+        self.swept = 0.0
+
+    def run(self) -> None:
+        while True:
+            tasks = self.engine.take(self)
+            if tasks is None:
+                return
+            try:
+                self.encode(tasks)
+                self.admit()
+                if self.owners:
+                    self.step()
+            except Exception as error:
+                logger.exception("decode loop failed; its sentences fail with it")
+                known = [*self.owners, *(ready.task for ready in self.ready), *tasks]
+                self.reset()
+                for task in known:
+                    if not task.future.done():
+                        task.fail(error)
+
+    def trace(self, kind: Literal["encode", "step", "join", "leave"], start: float, rows: int, **more: int) -> None:
+        if self.engine.trace is not None:
+            self.engine.trace(Event(kind, self.number, start, time.perf_counter(), rows, **more))
+
+    def encode(self, tasks: list[Task]) -> None:
+        """Encode tasks in groups of similar length; they are ready in the order in which they came."""
+        ready: list[Ready] = []
+        tasks = sorted(tasks, key=lambda task: len(task.job.source_ids))
+        while tasks:
+            shortest = len(tasks[0].job.source_ids)
+            few = tasks[: max(1, GROUP_TOKENS // shortest)]
+            group = [task for task in few if len(task.job.source_ids) <= LENGTH_SPREAD * shortest]
+            tasks = tasks[len(group) :]
+            ready += self.encode_group(group)
+        self.ready.extend(sorted(ready, key=lambda each: each.task.number))
+
+    def encode_group(self, group: list[Task]) -> list[Ready]:
+        """Encode tasks together; one that cannot be encoded fails by itself."""
+        start = time.perf_counter()
+        try:
+            encoded = self.engine.session.encode([task.job.source_ids for task in group])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to one sentence
+            if len(group) == 1:
+                group[0].fail(error)
+                return []
+            return [ready for task in group for ready in self.encode_group([task])]
+        self.trace("encode", start, len(group), tokens=int(encoded.lengths.sum()))
+        return [Ready(task, encoded, row) for row, task in enumerate(group)]
+
+    def admit(self) -> None:
+        """Give slots to encoded sentences while there are enough."""
+        while self.ready and self.ready[0].task.job.beam_size <= self.slots.capacity - self.slots.active:
+            task, encoded, row = self.ready.popleft()
+            if task.abandoned(time.monotonic()):
+                continue
+            start, job = time.perf_counter(), task.job
+            task.slots = self.slots.join(encoded, row, job.beam_size)
+            self.owners += [task] * job.beam_size
+            self.attending += job.attention * job.beam_size
+            task.results = Results(job, self.manifest, self.slots)
+            if job.plain:
+                watched = len(job.source_ids) + LOOP_MARGIN if job.repetition_guard else NEVER
+                self.stop[task.slots] = min(task.results.longest, watched)
+            else:
+                self.stop[task.slots] = NEVER
+                task.search = Search(task.results, task.slots)
+                self.searching.append(task)
+            length = len(job.source_ids)
+            self.trace("join", start, job.beam_size, slot=task.slots[0], task=task.number, tokens=length)
+
+    def step(self) -> None:
+        """Advance every row by one token; finished and abandoned tasks leave."""
+        self.sweep()
+        if not self.owners:
+            return
+        start, slots, rows = time.perf_counter(), self.slots, self.slots.active
+        top_k = max(task.search.top_k for task in self.searching if task.search) if self.searching else 1
+        result = self.stepper.run(top_k, attention=self.attending > 0)
+        before = slots.log_prob[:rows].copy() if self.searching else None
+        token, score = result.ids[:, 0], result.scores[:, 0]
+        slots.record(token, score, result.attention)
+        ended = token == self.manifest.special.eos
+        stopped = ended | (slots.position[:rows] > self.stop[:rows])
+        finished = self.plain(np.flatnonzero(stopped), ended, score) if stopped.any() else []
+        if before is not None:
+            finished += self.search(result, before)
+        self.trace("step", start, rows)
+        for task, hypotheses in finished:
+            self.leave(task)
+            task.finish(hypotheses)
+
+    def plain(self, stopped: np.ndarray, ended: np.ndarray, score: np.ndarray) -> list[Finished]:
+        """Those of the rows that have ended, are as long as they may be, or have become loops."""
+        finished = []
+        for slot in stopped.tolist():
+            task, steps = self.owners[slot], int(self.slots.position[slot])
+            if task.search is not None:
+                continue
+            if ended[slot] or steps > task.results.longest or task.results.looping(slot, steps):
+                log_prob = float(self.slots.log_prob[slot])
+                before = log_prob - float(score[slot])
+                found = task.results.hypothesis(slot, steps, log_prob, before, ended=bool(ended[slot]))
+                finished.append((task, [found]))
+            else:
+                self.stop[slot] = min(task.results.longest, steps + LOOP_LOOK)
+        return finished
+
+    def search(self, result: Stepped, before: np.ndarray) -> list[Finished]:
+        """Advance the tasks that are not plain; ``before [B]`` are the log-probabilities before the step."""
+        searches = [task.search for task in self.searching if task.search]
+        moves: list[Moves] = []
+        alike: dict[int, list[Search]] = {}
+        for search in searches:
+            if search.conditional:
+                rows = search.slots
+                moves.append(search.choose(before[rows], result.ids[rows], result.scores[rows]))
+            else:
+                alike.setdefault(search.job.beam_size, []).append(search)
+        moves += [choose_alike(group, before, result.ids, result.scores) for group in alike.values()]
+        origins, copies, *placed = map(np.concatenate, zip(*moves, strict=True))
+        if len(copies):
+            self.slots.copy(origins, copies)
+        self.slots.replace(*placed)
+        ended = [task for task in self.searching if task.search and task.search.settle()]
+        return [(task, task.search.result()) for task in ended if task.search]
+
+    def sweep(self) -> None:
+        """Now and then drop the tasks that nobody waits for."""
+        now = time.monotonic()
+        if now - self.swept < SWEEP:
+            return
+        self.swept = now
+        for task in {id(task): task for task in self.owners}.values():
+            if task.abandoned(now):
+                self.leave(task)
+
+    def leave(self, task: Task) -> None:
+        """Free a task's slots; rows that are moved into them keep their tasks."""
+        start, steps = time.perf_counter(), int(self.slots.position[task.slots[0]])
+        first = task.slots[0]
+        for slot in sorted(task.slots, reverse=True):
+            moved = self.slots.leave(slot)
+            owner = self.owners.pop()
+            if moved != slot:
+                self.owners[slot] = owner
+                owner.slots[owner.slots.index(moved)] = slot
+                self.stop[slot] = self.stop[moved]
+        self.attending -= task.job.attention * task.job.beam_size
+        if task.search is not None:
+            self.searching.remove(task)
+        self.trace("leave", start, task.job.beam_size, slot=first, task=task.number, tokens=steps)
