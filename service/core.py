@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from service import errors, metrics, reply
 from service.dispatch import Dispatch
 from service.engine import Hypothesis, Job
 from service.languages import NAMES
-from service.plan import Plan, Planner
+from service.plan import Piece, Plan, Planner
 from service.registry import Model, Registry, open_models
 from service.schemas import (
     AlignmentSource,
@@ -163,18 +164,8 @@ class Translator:
         plans = await _maybe_in_thread(size, lambda: [self.planner.plan(text, request) for text in request.texts])
         metrics.TOKENIZE_SECONDS.observe(time.perf_counter() - started)
 
-        beam_size = max(request.beam_size, request.alternatives + 1)
         work = [
-            (
-                plan.model,
-                Job(
-                    source_ids=plan.model.source_ids(piece.ids, plan.target),
-                    beam_size=beam_size,
-                    n_best=request.alternatives + 1,
-                    attention=request.attention != "none",
-                    deadline=deadline,
-                ),
-            )
+            (plan.model, _job(plan.model, plan.target, piece, request, deadline))
             for plan in plans
             if plan.model is not None
             for piece in plan.pieces
@@ -210,6 +201,27 @@ class Translator:
             errors.log_unexpected(error, "in a batch")
             return _failure(errors.from_exception(error))
         return BatchResult(translation=answer.translations[0])
+
+
+def _job(model: Model, target: str, piece: Piece, request: TranslateRequest, deadline: float) -> Job:
+    prefix = piece.prefix.ids if piece.prefix else []
+    job = Job(
+        source_ids=model.source_ids(piece.ids, target),
+        beam_size=max(request.beam_size, request.alternatives + 1),
+        n_best=request.alternatives + 1,
+        attention=request.attention != "none",
+        max_length=request.max_length,
+        min_length=piece.min_length,
+        length_penalty=request.length_penalty,
+        no_repeat_ngram=request.no_repeat_ngram_size,
+        prefix=prefix,
+        deadline=deadline,
+    )
+    forced = max(len(prefix), piece.min_length)
+    if request.max_length is None and forced:
+        # After what was asked for there must be room to end the sentence.
+        return replace(job, max_length=job.longest(model.manifest) + forced)
+    return job
 
 
 def _failure(error: errors.ServiceError) -> BatchResult:

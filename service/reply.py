@@ -8,20 +8,23 @@ from service.schemas import Alternative, Link, Sentence, Span, TranslateRequest,
 from service.text import alignment
 from service.text.tokens import Pieces, Token
 
-TRUNCATED = "the translation of a sentence was ended at the longest length the model can write"
+TRUNCATED = "the translation of a sentence was ended at its longest length"
+REPEATED = "repetition: the translation of a sentence had become a loop and was cut after its first turn"
 
 
 def translation(plan: Plan, results: Sequence[list[Hypothesis]], request: TranslateRequest) -> Translation:
-    """``results`` has the hypotheses of each piece, best first."""
+    """``results`` has the hypotheses of each piece, best first. One that was cut does not stand beside whole ones."""
+    results = [[each for each in found if each.whole or not found[0].whole] for found in results]
+    shown = [hypothesis for found in results for hypothesis in found]
+    cut = {TRUNCATED: any(each.truncated for each in shown), REPEATED: any(each.repeated for each in shown)}
     text, sentences = _best(plan, [found[0] for found in results], request)
-    truncated = any(found[0].truncated for found in results)
     return Translation(
         text=text,
         source=plan.source,
         target=plan.target,
         score=_score([found[0] for found in results]),
-        truncated=truncated,
-        warnings=[*plan.warnings, TRUNCATED] if truncated else plan.warnings,
+        truncated=any(cut.values()),
+        warnings=[*plan.warnings, *(warning for warning, found in cut.items() if found)],
         alternatives=_alternatives(plan, results, request.alternatives, text),
         sentences=sentences,
     )
@@ -34,7 +37,7 @@ def _best(plan: Plan, best: Sequence[Hypothesis], request: TranslateRequest) -> 
     for piece, hypothesis in zip(plan.pieces, best, strict=True):
         assert plan.model is not None
         gap = plan.text[position : piece.start]
-        target = plan.model.tokenizer.decode(hypothesis.token_ids)
+        target = plan.model.tokenizer.decode(hypothesis.token_ids, piece.prefix)
         sentences.append(_sentence(plan, piece, hypothesis, target, length + len(gap), request))
         parts += [gap, target.text]
         length += len(gap) + len(target.text)
@@ -93,12 +96,14 @@ def _join(plan: Plan, chosen: Sequence[Hypothesis]) -> str:
     parts, position = [], 0
     for piece, hypothesis in zip(plan.pieces, chosen, strict=True):
         assert plan.model is not None
-        parts += [plan.text[position : piece.start], plan.model.tokenizer.decode(hypothesis.token_ids).text]
+        target = plan.model.tokenizer.decode(hypothesis.token_ids, piece.prefix)
+        parts += [plan.text[position : piece.start], target.text]
         position = piece.end
     return "".join([*parts, plan.text[position:]])
 
 
 def _score(chosen: Sequence[Hypothesis]) -> float:
-    """Mean log-probability of a target sub-word over all sentences, EOS included."""
-    tokens = sum(len(hypothesis.token_ids) + (not hypothesis.truncated) for hypothesis in chosen)
-    return round(sum(hypothesis.log_prob for hypothesis in chosen) / max(tokens, 1), 4)
+    """Mean of the sentences' scores, each weighted by its sub-words, EOS included."""
+    lengths = [len(hypothesis.token_ids) + hypothesis.whole for hypothesis in chosen]
+    total = sum(length * hypothesis.score for length, hypothesis in zip(lengths, chosen, strict=True))
+    return round(total / max(sum(lengths), 1), 4)

@@ -2,10 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 MAX_BEAM = 8
-"""Candidates for each row that a package's decoder graph can give."""
+"""Widest beam: the rows that every server has."""
+MAX_PREFIX_CHARS = 5000
+"""More than any model writes in a sentence."""
 
 REQUEST_EXAMPLES: list[Any] = [
     {"text": "I drink milk.", "target": "fr"},
@@ -73,18 +76,58 @@ class TranslateRequest(Request):
     )
     alternatives: Annotated[int, Field(ge=0, lt=MAX_BEAM), BeforeValidator(_integral)] = Field(
         default=0,
-        description="Further translations, best first; fewer where they would repeat one. Widens the beam as needed",
+        description="Further translations, best first; fewer where they would repeat one or be cut. Widens the beam as "
+        "needed",
     )
     attention: Literal["none", "alignment", "weights"] = Field(
         default="none", description="`alignment` adds tokens and links between them, `weights` also the whole matrix"
     )
     tokens: Literal["words", "subwords"] = Field(default="words", description="What a token of the attention is")
+    length_penalty: Annotated[float, Field(ge=0, le=2)] = Field(
+        default=1.0,
+        description="Translations are ranked by their log-probability over their length to this power: "
+        "towards 0 a beam prefers short ones, towards 2 long ones",
+    )
+    no_repeat_ngram_size: Annotated[int, Field(ge=0), BeforeValidator(_integral)] = Field(
+        default=0,
+        description="No sequence of so many sub-words occurs twice in the translation of a sentence; 0 allows it",
+    )
+    min_length: Annotated[int, Field(ge=0), BeforeValidator(_integral)] = Field(
+        default=0,
+        description="Fewest sub-words of a sentence's translation; the parts of a split sentence share them",
+    )
+    max_length: Annotated[int, Field(ge=1), BeforeValidator(_integral)] | None = Field(
+        default=None,
+        description="Most sub-words of a sentence's translation, or of each part's where a sentence has to be split; "
+        "never more than the model can write. By default about twice those of the source",
+    )
+    target_prefix: Annotated[str, Field(max_length=MAX_PREFIX_CHARS)] | None = Field(
+        default=None,
+        description="What the translation begins with; only for a single text, and there for its first sentence. White "
+        "space around it is dropped",
+    )
     split_sentences: Literal["default", "newlines", "none"] = Field(
         default="default", description="`none` takes each text for one sentence, line breaks included"
     )
     timeout_ms: Annotated[int, Field(ge=1, le=86_400_000), BeforeValidator(_integral)] | None = Field(
         default=None, description="Deadline in milliseconds, counted from the request; then 504"
     )
+
+    @field_validator("max_length")
+    @classmethod
+    def _check_max_length(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and value < info.data.get("min_length", 0):
+            raise PydanticCustomError("less_than_min_length", "Input should be greater than or equal to min_length")
+        return value
+
+    @field_validator("target_prefix")
+    @classmethod
+    def _check_target_prefix(cls, value: str | None, info: ValidationInfo) -> str | None:
+        prefix = value.strip() if value else None
+        text = info.data.get("text")
+        if prefix and isinstance(text, list) and len(text) != 1:
+            raise PydanticCustomError("one_text", "Input is for a request with a single text")
+        return prefix or None
 
     @property
     def texts(self) -> list[str]:
@@ -117,7 +160,10 @@ class Sentence(Reply):
 
     source: Span
     target: Span
-    score: float = Field(description="Mean log-probability of a target sub-word")
+    score: float = Field(
+        description="Log-probability over length to the power of `length_penalty`: by default the mean of a target "
+        "sub-word. Those of `target_prefix` count as certain"
+    )
     source_tokens: list[Span] | None = None
     target_tokens: list[Span] | None = None
     alignment: list[Link] | None = Field(
@@ -132,8 +178,13 @@ class Translation(Reply):
     text: str
     source: str
     target: str
-    score: float = Field(description="Mean log-probability of a target sub-word; 0 where nothing had to be translated")
-    truncated: bool = Field(description="A sentence reached the longest length the model can write")
+    score: float = Field(
+        description="Mean of the sentences' scores, each weighted by its target sub-words; 0 where nothing had to be "
+        "translated"
+    )
+    truncated: bool = Field(
+        description="A sentence reached its longest length, or repeated itself and was cut; `warnings` says which"
+    )
     warnings: list[str]
     alternatives: list[Alternative]
     sentences: list[Sentence]
@@ -189,10 +240,16 @@ class ErrorReply(Reply):
     error: ErrorDetail
 
 
+def _tell_options(schema: dict[str, Any]) -> None:
+    """Put the options into the schema of an item: BentoML's clients send what they find there and nothing else."""
+    schema["properties"] = TranslateRequest.model_json_schema()["properties"] | schema["properties"]
+    schema["example"] = REQUEST_EXAMPLES[0]
+
+
 class BatchItem(BaseModel):
     """One text with the options of ``/v1/translate``, which are checked for each item by itself."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra={"example": REQUEST_EXAMPLES[0]})
+    model_config = ConfigDict(extra="allow", json_schema_extra=_tell_options)
 
     text: str
     target: str

@@ -42,7 +42,8 @@ async def translate(body: TranslateRequest, request: Request, translator: Core) 
     """Translate a text or a list of texts.
 
     White space and line breaks between sentences come back as they were; text without words comes back as it is. A lone
-    surrogate is replaced by U+FFFD, with a warning.
+    surrogate is replaced by U+FFFD, with a warning. What was cut, at its longest length or as a loop, is `truncated`,
+    with a warning.
     """
     reply = await unless_disconnected(request, translator.translate(body))
     # The reply is valid by construction; FastAPI would check every number of every matrix again.

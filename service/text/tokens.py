@@ -85,13 +85,26 @@ class Tokenizer:
         found = self.model.encode(text, return_type="offset_mapping")
         return Pieces(text, found["ids"], found["pieces"], found["offsets"])
 
-    def decode(self, ids: Sequence[int]) -> Pieces:
-        """The text of ``ids``, without white space at its ends, and where each id stands in it."""
+    def decode(self, ids: Sequence[int], prefix: Pieces | None = None) -> Pieces:
+        """The text of ``ids``, without white space at its ends, and where each id stands in it.
+
+        Where the first ids are those of a ``prefix``, the text begins with its text as it was given, not normalised.
+        """
         found = self.model.decode(list(ids), return_type="offset_mapping")
         text: str = found["text"]
         start, end = trim(text, 0, len(text))
         inside = [(_clamp(begin, start, end), _clamp(stop, start, end)) for begin, stop in found["offsets"]]
-        return Pieces(text[start:end], found["ids"], found["pieces"], inside)
+        whole = Pieces(text[start:end], found["ids"], found["pieces"], inside)
+        return whole if prefix is None else self._restore(whole, prefix)
+
+    def _restore(self, whole: Pieces, prefix: Pieces) -> Pieces:
+        """``whole`` with the text of ``prefix`` in place of what its sub-words say."""
+        written = len(self.decode(prefix.ids).text)
+        # Sub-words are taken as they were chosen: were the text encoded anew, others could stand at the seam.
+        shift = len(prefix.text) - written
+        later = [(max(start, written), max(end, written)) for start, end in whole.spans[len(prefix.ids) :]]
+        spans = [*prefix.spans, *((start + shift, end + shift) for start, end in later)]
+        return Pieces(prefix.text + whole.text[written:], whole.ids, whole.pieces, spans[: len(whole.ids)])
 
     def split(self, text: str, limit: int) -> list[Bounds]:
         """Cut ``text`` into stretches of at most ``limit`` sub-words, where a word begins if at all possible.

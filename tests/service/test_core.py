@@ -126,6 +126,7 @@ def test_a_batch_spoils_nothing(translator: Translator) -> None:
         {"text": "x", "target": "xx"},
         {"text": "x", "target": "fr", "beam_size": 99},
         {"text": "x", "target": "fr", "typo": 1},
+        {"text": "x", "target": "fr", "source": "en", "min_length": 40},
         {"text": "milk", "target": "fr", "source": "en"},
     ]
     results = run(translator.translate_each([BatchItem.model_validate(item) for item in items]))
@@ -134,10 +135,18 @@ def test_a_batch_spoils_nothing(translator: Translator) -> None:
         ("unknown_direction", "target"),
         ("invalid_request", "beam_size"),
         ("invalid_request", "typo"),
+        ("invalid_request", "min_length"),
         None,
     ]
     assert results[-1].translation is not None
     assert results[-1].translation.text == "milk"
+
+
+def test_the_schema_of_an_item_has_every_option() -> None:
+    item, request = BatchItem.model_json_schema(), TranslateRequest.model_json_schema()
+    assert set(item["properties"]) == set(request["properties"])
+    assert item["properties"]["text"]["type"] == "string"
+    assert item["required"] == ["text", "target"]
 
 
 def test_a_failing_engine_fails_only_its_items(tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture) -> None:

@@ -101,6 +101,24 @@ def test_json_must_be_called_json(client: Client) -> None:
         ({"tokens": "bytes"}, (422, "invalid_request", "tokens")),
         ({"split_sentences": 1}, (422, "invalid_request", "split_sentences")),
         ({"timeout_ms": 0}, (422, "invalid_request", "timeout_ms")),
+        ({"length_penalty": -0.1}, (422, "invalid_request", "length_penalty")),
+        ({"length_penalty": 2.1}, (422, "invalid_request", "length_penalty")),
+        ({"length_penalty": float("nan")}, (422, "invalid_request", "length_penalty")),
+        ({"length_penalty": True}, (422, "invalid_request", "length_penalty")),
+        ({"no_repeat_ngram_size": -1}, (422, "invalid_request", "no_repeat_ngram_size")),
+        ({"no_repeat_ngram_size": 1.5}, (422, "invalid_request", "no_repeat_ngram_size")),
+        ({"min_length": -1}, (422, "invalid_request", "min_length")),
+        ({"min_length": 40}, (422, "invalid_request", "min_length")),
+        ({"min_length": 10**30}, (422, "invalid_request", "min_length")),
+        ({"max_length": 0}, (422, "invalid_request", "max_length")),
+        ({"max_length": 40}, (422, "invalid_request", "max_length")),
+        ({"max_length": 4, "min_length": 5}, (422, "invalid_request", "max_length")),
+        ({"target_prefix": 1}, (422, "invalid_request", "target_prefix")),
+        ({"target_prefix": "\ud800"}, (422, "invalid_request", "target_prefix")),
+        ({"target_prefix": "x" * 5001}, (422, "invalid_request", "target_prefix")),
+        ({"target_prefix": "x " * 50}, (422, "invalid_request", "target_prefix")),
+        ({"target_prefix": "x", "text": ["x", "y"]}, (422, "invalid_request", "target_prefix")),
+        ({"target_prefix": "x", "text": []}, (422, "invalid_request", "target_prefix")),
         ({"typo": 1}, (422, "invalid_request", "typo")),
         ({"\ud800": 1}, (422, "invalid_request", None)),
         ({"target": "de"}, (404, "unknown_direction", "target")),
@@ -116,6 +134,22 @@ def test_the_table_of_errors(client: Client, change: dict[str, Any], expected: t
     body = json.dumps({"text": "x", "target": "fr", "source": "en"} | change)
     headers = {"content-type": "application/json"}
     assert refused(client.request("POST", "/v1/translate", content=body, headers=headers)) == expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"length_penalty": 0},
+        {"length_penalty": 2},
+        {"no_repeat_ngram_size": 10**30},
+        {"min_length": 39, "max_length": 39.0},
+        {"max_length": None, "target_prefix": None},
+        {"target_prefix": "</s> x", "text": ["x"]},
+        {"target_prefix": " ", "text": ["x", "y"]},
+    ],
+)
+def test_what_is_within_its_limits(client: Client, change: dict[str, Any]) -> None:
+    assert client.translate(**({"text": "x"} | change)).status_code == 200
 
 
 @pytest.mark.parametrize("field", ["text", "target"])

@@ -51,6 +51,36 @@ def test_spans_of_any_translation(tokenizer: Tokenizer, numbers: list[int]) -> N
         check(found, tokens)
 
 
+@given(text=MIXED, numbers=st.lists(st.integers(0, 10_000), max_size=10), lost=st.integers(0, 3))
+def test_spans_of_any_translation_that_begins_with_a_prefix(
+    tokenizer: Tokenizer, text: str, numbers: list[int], lost: int
+) -> None:
+    text = text.encode("utf-8", "replace").decode().strip()
+    prefix = tokenizer.pieces(text)
+    ids = [*prefix.ids, *(number % tokenizer.model.get_piece_size() for number in numbers)]
+    ids = ids[: len(ids) - lost]
+    found = tokenizer.decode(ids, prefix)
+    assert found.text.startswith(text)
+    assert found.ids == ids
+    for tokens in (found.subwords(), found.words()):
+        check(found, tokens)
+    if len(ids) > len(prefix.ids) and prefix.ids:
+        whole, own = tokenizer.decode(ids).text, tokenizer.decode(prefix.ids).text
+        assert found.text == text + whole[len(own) :]
+
+
+def test_a_prefix_that_ends_inside_a_word(tokenizer: Tokenizer) -> None:
+    # Encoded as a whole, other sub-words would stand where the prefix ends.
+    prefix = tokenizer.pieces("une tabl")
+    found = tokenizer.decode([*prefix.ids, *map(tokenizer.model.piece_to_id, ["e", "."])], prefix)
+    assert found.ids != tokenizer.pieces(found.text).ids
+    assert [(word.text, word.start, word.end) for word in found.words()] == [
+        ("une", 0, 3),
+        ("table", 4, 9),
+        (".", 9, 10),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
