@@ -19,12 +19,15 @@ RUN_PY := $(VENV)/bin/python
 ifeq ($(DEVICE),gpu)
 export ATTENTIVE_PROVIDER ?= CUDAExecutionProvider
 endif
+# Weights and caches on large pages, where the kernel grants them: fewer look-ups of addresses (docs/engine.md).
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 export BENTOML_DO_NOT_TRACK := True
 export BENTOML_HOME := $(CURDIR)/.bentoml
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test check format data train export evaluate consistency bench loadtest docs bento image lock clean
+.PHONY: help serve test check format data train export evaluate consistency bench limit arrivals soak companions timeline \
+	loadtest docs bento image lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +77,25 @@ consistency: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## is a sentence transl
 bench: $(VENV)/ready  ## the engine beside CTranslate2 and PyTorch, same weights: RUNS="runs/a runs/b" SET=test.en-fr.tsv
 	$(call need,RUNS SET)
 	$(RUN_PY) -m loadtests.offline $(addprefix --run ,$(RUNS)) $(ARGS) $(SET)
+
+limit: $(VENV)/ready  ## the least time that products with a model's weights take on this machine: PACKAGE=models/trained/...
+	$(call need,PACKAGE)
+	$(RUN_PY) -m loadtests.limit $(ARGS) $(PACKAGE)
+
+arrivals: $(VENV)/ready  ## how long short sentences wait for long ones, beside static batches: SETS="test.en-fr.tsv ..."
+	$(call need,SETS)
+	$(RUN_PY) -m loadtests.arrivals $(ARGS) $(SETS)
+
+soak: $(VENV)/ready  ## does memory grow while the engine translates 200,000 sentences
+	$(RUN_PY) -m loadtests.soak $(ARGS)
+
+companions: $(VENV)/ready  ## does the engine translate 3,000 sentences under load as alone: SETS="test.en-fr.tsv ..."
+	$(call need,SETS)
+	$(RUN_PY) -m loadtests.companions $(ARGS) $(SETS)
+
+timeline: $(VENV)/ready  ## draw docs/engine-timeline.png, sentences joining and leaving: SETS="test.en-fr.tsv ..."
+	$(call need,SETS)
+	$(RUN_PY) -m loadtests.timeline --output docs/engine-timeline.png $(ARGS) $(SETS)
 
 loadtest: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## Locust for DURATION seconds with USERS users, limit P95 ms; URL=... for a running server
 	$(RUN_PY) -m loadtests.run --users $(USERS) --duration $(DURATION) --p95 $(P95) $(if $(URL),--url $(URL)) $(ARGS)

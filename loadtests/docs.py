@@ -1,28 +1,43 @@
 """``make docs``: everything in the documentation that was measured or generated, renewed from its source.
 
 Reports are copied to ``docs/results``, the example request is asked of the shipped packages, its attention is drawn,
-and the parts of ``README.md`` between ``<!-- begin:NAME -->`` and ``<!-- end:NAME -->`` are written anew.
+and the parts of the pages between ``<!-- begin:NAME -->`` and ``<!-- end:NAME -->`` are written anew. Where nothing was
+measured yet, a part says which command does it.
 """
 
 import json
 import re
 import shutil
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from statistics import median
+from typing import Annotated, Any, NamedTuple
 
 import httpx
 import matplotlib as mpl
 import typer
+from rich.table import Table
 
-from loadtests import heatmap
+from loadtests import arrivals, heatmap
+from loadtests.engine_report import Case, label, tables, times
 from loadtests.evaluate import markdown
 from loadtests.machine import ROOT
+from loadtests.peers.attentive import Attentive
 from loadtests.server import served
 from service.settings import markdown_table
 
 README = ROOT / "README.md"
-RESULTS = ROOT / "docs" / "results"
-REPORTS = ("quality.json", "consistency.json", "loadtest.json")
+DOCS = ROOT / "docs"
+RESULTS = DOCS / "results"
+REPORTS = (
+    "quality.json",
+    "consistency.json",
+    "loadtest.json",
+    "engine.json",
+    "arrivals.json",
+    "soak.json",
+    "companions.json",
+)
 EXAMPLE = {"text": "I drink milk.", "target": "fr", "attention": "alignment"}
 PICTURED = "The little girl is reading a book in the garden."
 
@@ -44,47 +59,205 @@ def example(reply: dict[str, Any]) -> str:
     return f"```sh\n{request}\n```\n\n```json\n{compact}\n```"
 
 
+def grid(columns: Sequence[str], rows: Iterable[Iterable[object]], right: int = 0) -> str:
+    """A table in markdown; columns from number ``right`` on are numbers, where it is not 0."""
+    rule = "".join("|---:" if 0 < right <= number else "|---" for number in range(len(columns)))
+    head, *body = (f"| {' | '.join(map(str, line))} |" for line in (columns, *rows))
+    return "\n".join([head, f"{rule}|", *body])
+
+
+def shown(table: Table) -> str:
+    """What a command prints, with its title and caption, in markdown."""
+    rows = zip(*(column.cells for column in table.columns), strict=True)
+    columns = [str(column.header) for column in table.columns]
+    right = next((number for number, column in enumerate(table.columns) if column.justify == "right"), 0)
+    parts = [f"**{table.title}**" if table.title else "", grid(columns, rows, right), str(table.caption or "")]
+    return "\n\n".join(part for part in parts if part)
+
+
+def where(report: dict[str, Any]) -> str:
+    """Machine, versions and commit."""
+    machine, versions = report["machine"], report["versions"]
+    known = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    return f"{machine['cpu']}, {machine['cores']} cores; {known}; commit {report['commit']}."
+
+
 def consistency_table(report: dict[str, Any]) -> str:
     """Sentences with the same translation in any company, in markdown."""
-    lines = ["| model | precision | set | direction | sentences | identical |", "|---|---|---|---|---|---|"]
-    for row in report["rows"]:
-        cells = row["model"], row["precision"], row["set"], f"{row['source']}-{row['target']}"
-        lines.append("| " + " | ".join([*cells, str(row["sentences"]), str(row["identical"])]) + " |")
+    columns = "model", "precision", "set", "direction", "sentences", "identical"
+    rows = [
+        (
+            row["model"],
+            row["precision"],
+            row["set"],
+            f"{row['source']}-{row['target']}",
+            row["sentences"],
+            row["identical"],
+        )
+        for row in report["rows"]
+    ]
     note = f"{report['list']} sentences in a list, {report['clients']} clients, commit {report['commit']}."
-    return "\n".join([*lines, "", note])
+    return f"{grid(columns, rows)}\n\n{note}"
 
 
 def load_table(report: dict[str, Any]) -> str:
     """Latencies of the load test, in markdown."""
     columns = ["requests", "failures", "p50_ms", "p95_ms", "p97_ms", "p99_ms"]
-    lines = ["| request | " + " | ".join(columns).replace("_", " ") + " |", "|---" * (len(columns) + 1) + "|"]
-    for name, row in [*report["by_kind"].items(), ("all", report["total"])]:
-        lines.append(f"| {name} | " + " | ".join(str(row.get(column, "")) for column in columns) + " |")
+    kinds = [*report["by_kind"].items(), ("all", report["total"])]
+    rows = [[name, *(row.get(column, "") for column in columns)] for name, row in kinds]
     client = report["client"]
     machine = f"{client['machine']['cpu']}, {client['machine']['cores']} cores shared by server and load generator"
     rates = f"{report['offered_per_s']:g} requests/s offered, {report['achieved_per_s']:g} achieved"
     versions = ", ".join(f"{name} {version}" for name, version in client["versions"].items() if version)
     note = f"{rates}, {report['seconds']:g} s, one run; {machine}; {versions}; commit {client['commit']}."
-    return "\n".join([*lines, "", note])
+    return f"{grid(['request', *(column.replace('_', ' ') for column in columns)], rows)}\n\n{note}"
 
 
-def render() -> str:
-    """The README with all its generated parts renewed."""
-    text = README.read_text(encoding="utf-8")
+def summary_table(report: dict[str, Any]) -> str:
+    """The engine on one core in int8, in short."""
+    columns = "model", "case", "tokens/s", "times CTranslate2", "times PyTorch", "latency p50 of CTranslate2's"
+    ours = [
+        row for row in report["rows"] if (row["system"], row["precision"], row["cores"]) == (Attentive.name, "int8", 1)
+    ]
+    rows = [
+        (
+            row["model"],
+            label(Case(row["scenario"], row["beam"], row["attention"])).replace("_", " "),
+            f"{row['tokens_per_s']:.0f}",
+            *map(times, (row["ratio_to_ctranslate2"], row["ratio_to_pytorch"], row["latency_ctranslate2_share"])),
+        )
+        for row in ours
+    ]
+    note = f"One core, int8 (PyTorch fp32), medians of {ours[0]['rounds']} rounds. {where(report)}"
+    return f"{grid(columns, rows, 2)}\n\n{note}"
 
-    def result(name: str) -> Any:
-        return json.loads((RESULTS / name).read_text(encoding="utf-8"))
 
-    parts = {
-        "settings": markdown_table(),
-        "example": example(result("example.json")),
-        "quality": markdown(result("quality.json")),
-        "consistency": consistency_table(result("consistency.json")),
-        "load": load_table(result("loadtest.json")),
+def engine_tables(report: dict[str, Any]) -> str:
+    """Throughput and latency of the engine beside its peers, one model after the other."""
+    names = dict.fromkeys(row["model"] for row in report["rows"])
+    found = [tables([row for row in report["rows"] if row["model"] == name], Attentive.name) for name in names]
+    return "\n\n".join([*(shown(table) for each in found for table in each), where(report)])
+
+
+def limit_table(report: dict[str, Any]) -> str:
+    """What the products with the weights cost at least, and the engine's share of it on one core."""
+    shares = {
+        (row["model"], row["precision"], label(Case(row["scenario"], row["beam"]))): row["share_of_limit"]
+        for row in report["rows"]
+        if (row["system"], row["cores"], row["attention"]) == (Attentive.name, 1, False)
     }
-    for name, content in parts.items():
-        text = replace(text, name, content)
-    return text
+    columns = "model", "precision", "case", "GMAC/s encoder", "GMAC/s decoder", "million MAC", "ms at least", "share"
+    rows = []
+    for model, precisions in report["limit"].items():
+        for precision, cases in precisions.items():
+            for case, limit in cases.items():
+                share = shares.get((model, precision, case))
+                figures = limit["encoder_gmacs_per_s"], limit["decoder_gmacs_per_s"]
+                work = f"{limit['macs_per_sentence'] / 1e6:.0f}", f"{1000 * limit['seconds_per_sentence']:.2f}"
+                last = "-" if share is None else f"{share:.0%}"
+                rows.append((model, precision, case.replace("_", " "), *figures, *work, last))
+    note = "One core; work and least time are those of a sentence, share is that time over the one taken."
+    return f"{grid(columns, rows, 3)}\n\n{note}"
+
+
+def arrivals_tables(report: dict[str, Any]) -> str:
+    """Latencies of short and long sentences with both ways of batching."""
+    parts = []
+    for row in report["rows"]:
+        result = f"p95 of sentences under {report['short_words']} words: {row['ratio_p95_short']} of static batches'"
+        same = "at the same throughput" if row["same_throughput"] else "but not at the same throughput"
+        parts += [shown(arrivals.table(row)), f"{result}, {same}."]
+    size = f"{report['sentences']} sentences in each of {report['rounds']} rounds, {report['slots']} slots"
+    return "\n\n".join([*parts, f"Medians, {size}. {where(report)}"])
+
+
+def soak_table(report: dict[str, Any]) -> str:
+    """Resident memory early and late."""
+    early, late = report["reference"], report["rows"][0]["checkpoints"][-1]["sentences"]
+    columns = "model", "precision", f"MB after {early:,}", f"MB after {late:,}", "growth", "largest", "failed"
+    rows = [
+        (
+            row["model"],
+            row["precision"],
+            *(f"{row[name]:.1f}" for name in ("reference_mb", "last_mb")),
+            *(f"{row[name]:+.2f} %" for name in ("growth_percent", "largest_growth_percent")),
+            sum(row["errors"].values()),
+        )
+        for row in report["rows"]
+    ]
+    return f"{grid(columns, rows, 2)}\n\n{where(report)}"
+
+
+def companions_table(report: dict[str, Any]) -> str:
+    """Sentences whose translation or score is another one under load."""
+    columns = "model", "precision", "sentences", "with a beam", "differ", "largest difference of scores"
+    rows = [
+        (
+            *(row[name] for name in ("model", "precision", "sentences", "with_beam", "differences")),
+            f"{row['largest_score_difference']:.1e}",
+        )
+        for row in report["rows"]
+    ]
+    return f"{grid(columns, rows, 2)}\n\n{where(report)}"
+
+
+def timeline_caption(report: dict[str, Any]) -> str:
+    """The picture and what it is of."""
+
+    def middle(short: bool) -> str:
+        chosen = [each for each in report["sentences"] if (each["words"] < arrivals.SHORT) == short]
+        return f"{median(each['left'] - each['arrived'] for each in chosen):.1f} ms" if chosen else "-"
+
+    size = f"{len(report['sentences'])} sentences, {report['offered_per_s']:g} a second on average"
+    work = f"{len(report['encoded'])} groups encoded, {report['steps']} steps"
+    kinds = f"{middle(short=True)} under {arrivals.SHORT} words, {middle(short=False)} from there on"
+    note = f"{size}, {100 * report['share']:.0f} % of what the loop can do; {work}."
+    waited = f"From arrival to answer, median: {kinds}."
+    return f"![Sentences in their slots over time](engine-timeline.png)\n\n{note} {waited} {where(report)}"
+
+
+class Part(NamedTuple):
+    """One part of a page."""
+
+    source: Path
+    """What was measured."""
+    command: str
+    """That measures it."""
+    write: Callable[[Any], str]
+
+    def text(self) -> str:
+        if not self.source.exists():
+            return f"Not measured yet: `{self.command}` does it, and `make docs` puts it here."
+        return self.write(json.loads(self.source.read_text(encoding="utf-8")))
+
+
+BENCH = 'make bench RUNS="..." SET=...'
+SETS = 'SETS="..."'
+PAGES: dict[Path, dict[str, Part]] = {
+    README: {
+        "example": Part(RESULTS / "example.json", "make docs", example),
+        "quality": Part(RESULTS / "quality.json", f"make evaluate {SETS}", markdown),
+        "consistency": Part(RESULTS / "consistency.json", f"make consistency {SETS}", consistency_table),
+        "load": Part(RESULTS / "loadtest.json", "make loadtest", load_table),
+        "engine": Part(RESULTS / "engine.json", BENCH, summary_table),
+    },
+    DOCS / "engine.md": {
+        "timeline": Part(DOCS / "engine-timeline.json", f"make timeline {SETS}", timeline_caption),
+        "bench": Part(RESULTS / "engine.json", BENCH, engine_tables),
+        "limit": Part(RESULTS / "engine.json", BENCH, limit_table),
+        "arrivals": Part(RESULTS / "arrivals.json", f"make arrivals {SETS}", arrivals_tables),
+        "soak": Part(RESULTS / "soak.json", "make soak", soak_table),
+        "companions": Part(RESULTS / "companions.json", f"make companions {SETS}", companions_table),
+    },
+}
+
+
+def render(page: Path) -> str:
+    """A page with all its generated parts renewed."""
+    text = page.read_text(encoding="utf-8")
+    for name, part in PAGES[page].items():
+        text = replace(text, name, part.text())
+    return replace(text, "settings", markdown_table()) if page == README else text
 
 
 def ask(url: str) -> None:
@@ -92,21 +265,22 @@ def ask(url: str) -> None:
     mpl.use("agg")
     reply = httpx.post(f"{url}/v1/translate", json=EXAMPLE, timeout=60).raise_for_status().json()
     (RESULTS / "example.json").write_text(json.dumps(reply, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    heatmap.write(url, PICTURED, "en", "fr", ROOT / "docs" / "attention.png")
+    heatmap.write(url, PICTURED, "en", "fr", DOCS / "attention.png")
 
 
 def main(
     url: Annotated[str | None, typer.Option(help="running server; without it one is started and stopped")] = None,
-    reports: Annotated[Path, typer.Option(help="where make evaluate and make loadtest wrote")] = Path("reports"),
+    reports: Annotated[Path, typer.Option(help="where the commands that measure wrote")] = Path("reports"),
 ) -> None:
-    """Renew docs/results, docs/attention.png and README.md."""
+    """Renew docs/results, docs/attention.png, README.md and docs/engine.md."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     for name in REPORTS:
         if (reports / name).exists():
             shutil.copyfile(reports / name, RESULTS / name)
     with served(url, reports / "docs.server.log") as base:
         ask(base)
-    README.write_text(render(), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(render(page), encoding="utf-8")
 
 
 if __name__ == "__main__":

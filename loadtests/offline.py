@@ -1,15 +1,18 @@
 """``make bench``: the engine beside CTranslate2 and PyTorch, with the same weights, in one run.
 
-``python -m loadtests.offline --run RUN [--run RUN] [--rounds 5] [--sentences 640] SET.en-fr.tsv``
+``python -m loadtests.offline --run RUN [--run RUN] [--rounds 5] [--sentences 384] SET.en-fr.tsv``
 
-Every round measures every system in every scenario, in turn; figures are medians over the rounds. A ratio is how many
-times the tokens per second of the peer: over 1 is faster. PyTorch is the floor of both precisions and runs in fp32.
-CTranslate2 cannot run the recurrent model.
+CTranslate2 and PyTorch can use the cores, and CTranslate2 its kernels, in several ways. A pilot measures each way in
+each case, with fewer sentences, and the rounds measure the fastest; the report has what the pilot found. Every round
+measures every system in every case, in turn. Tokens per second are medians over the rounds; a ratio is taken within a
+round, so that what slows the machine slows both, and the median of these is reported beside the smallest and the
+largest. A ratio is how many times the tokens per second of the peer: over 1 is faster. PyTorch is the floor of both
+precisions and runs in fp32. CTranslate2 cannot run the recurrent model. The limit (:mod:`loadtests.limit`) is
+measured before the rounds.
 """
 
 import json
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -25,12 +28,15 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeR
 from export.__main__ import read_texts
 from export.build import build
 from export.package import Package, Precision
-from loadtests.engine_report import Case, Key, Sample, rows, tables
+from loadtests import limit
+from loadtests.engine_report import Case, Key, Limits, Measured, Sample, limit_report, rows, tables
 from loadtests.evaluate import read_sets
 from loadtests.machine import describe
-from loadtests.peers import Search, System, pinned
+from loadtests.peers import BATCH, Search, System, pinned
 from loadtests.peers.attentive import Attentive
-from loadtests.peers.ctranslate2 import CTranslate2, convert
+from loadtests.peers.child import ChildError
+from loadtests.peers.convert import convert, pieces
+from loadtests.peers.ctranslate2 import environments, in_child, processor_flags
 from loadtests.peers.pytorch import PyTorch
 from models.checkpoint import Run
 from models.tokenizer import Tokenizer
@@ -38,20 +44,23 @@ from models.transformer import Transformer
 from models.translator import Translator
 
 Sources = list[list[int]]
-Samples = dict[Key, dict[str, list[Sample]]]
 IDENTICAL = 0.995
 """Least share of fp32 translations that each peer must have in common with the engine."""
-WARM_UP = 32
-"""Sentences of every system in every case before anything is timed."""
+PILOT = 4 * BATCH
+"""Sentences with which a system's setups are compared: two batches for each of two cores."""
 BUSY = 0.5
 """Load average from which on the machine has something else to do."""
-CASES = (
-    Case("offline_sorted"),
-    Case("offline_sorted", attention=True),
-    Case("offline_sorted", beam_size=4),
-    Case("offline_unsorted"),
-    Case("single_stream"),
-)
+CASES = {
+    Case("offline_sorted"): 2,
+    Case("offline_sorted", attention=True): 2,
+    Case("offline_sorted", beam_size=4): 3,
+    Case("offline_unsorted"): 1,
+    Case("single_stream"): 1,
+}
+"""What is measured, and which part of the sentences in each round: one in so many.
+
+Unsorted ones need the most, or the end of the set, where a batch cannot be refilled any more, weighs too much.
+"""
 
 
 class DifferentError(Exception):
@@ -85,7 +94,7 @@ def prepared(run: Run, path: Path) -> Iterator[Weights]:
 
 @contextmanager
 def systems(weights: Weights, precisions: Sequence[Precision], cores: Sequence[int]) -> Iterator[list[System]]:
-    """The engine, and each peer once for each way to use the cores; closed afterwards.
+    """The engine, and each peer once for each of its setups; closed afterwards.
 
     Raises ``ValueError`` where there are fewer cores.
     """
@@ -93,50 +102,57 @@ def systems(weights: Weights, precisions: Sequence[Precision], cores: Sequence[i
     with ExitStack() as stack:
         for count in cores:
             with pinned(count):
-                for precision in precisions:
-                    built.append(Attentive(weights.package, precision, count))
-                    if weights.converted is not None:
-                        built += [
-                            CTranslate2(weights.converted, weights.tokenizer, precision, inter=inter, intra=intra)
-                            for inter, intra in sorted({(count, 1), (1, count)})
-                        ]
-                built += [PyTorch(weights.model, count, threads) for threads in sorted({1, count})]
-        for system in built:
-            stack.callback(system.close)
+                for system in on(count, weights, precisions):
+                    stack.callback(system.close)
+                    built.append(system)
         yield built
 
 
+def on(count: int, weights: Weights, precisions: Sequence[Precision]) -> Iterator[System]:
+    """Systems that compare stand next to each other."""
+    vocabulary = pieces(weights.tokenizer)
+    for precision in precisions:
+        yield Attentive(weights.package, precision, count)
+        if weights.converted is not None:
+            for inter, intra in sorted({(count, 1), (1, count)}):
+                for environment in environments(processor_flags()):
+                    yield in_child(weights.converted, vocabulary, precision, inter, intra, environment)
+    for threads in sorted({1, count}):
+        yield PyTorch(weights.model, count, threads)
+
+
 def check(weights: Weights, sources: Sources, max_length: int) -> dict[str, float]:
-    """Share of greedy fp32 translations that each peer has in common with the engine, on one core."""
+    """Share of greedy fp32 translations that each peer, in its worst setup, has in common with the engine."""
     search = Search(max_length=max_length)
     with systems(weights, ["fp32"], [1]) as built, pinned(1):
         ours, *peers = [[found.token_ids for found in system.translate(sources, search)] for system in built]
         names = [system.name for system in built[1:]]
-    return {
-        name: float(np.mean([a == b for a, b in zip(ours, peer, strict=True)]))
-        for name, peer in zip(names, peers, strict=True)
-    }
+    shares: dict[str, float] = {}
+    for name, peer in zip(names, peers, strict=True):
+        share = float(np.mean([a == b for a, b in zip(ours, peer, strict=True)]))
+        shares[name] = min(share, shares.get(name, 1.0))
+    return shares
 
 
 def measure(system: System, case: Case, sources: Sources, max_length: int) -> Sample:
-    """Translate all at once, longest first where sorted, or one at a time."""
+    """Translate all at once, or one at a time."""
     search = Search(case.beam_size, case.attention, max_length)
-    alone = case.scenario == "single_stream"
-    ordered = sorted(sources, key=len, reverse=True) if case.scenario == "offline_sorted" else sources
-    tokens, durations = 0, []
     with pinned(system.cores):
-        for batch in [[source] for source in ordered] if alone else [ordered]:
-            started = time.perf_counter()
-            found = system.translate(batch, search)
-            durations.append(time.perf_counter() - started)
-            tokens += sum(len(translation.token_ids) for translation in found)
-    return Sample(len(sources), tokens, sum(durations), durations if alone else [])
+        seconds, tokens = system.timed([[source] for source in sources] if case.alone else [sources], search)
+    return Sample(len(sources), sum(map(len, sources)), tokens, sum(seconds), seconds if case.alone else [])
 
 
 def spread(sources: Sources, count: int) -> Sources:
     """At most ``count`` of them, evenly spaced, in their order."""
     count = min(count, len(sources))
     return [sources[i * len(sources) // count] for i in range(count)]
+
+
+def batches(sources: Sources, count: int) -> Sources:
+    """About ``count`` of them, whole batches, evenly spaced, in their order: at least one, the last may be shorter."""
+    found = [sources[start : start + BATCH] for start in range(0, len(sources), BATCH)]
+    wanted = max(1, min(count // BATCH, len(found)))
+    return list(chain.from_iterable(found[(2 * i + 1) * len(found) // (2 * wanted)] for i in range(wanted)))
 
 
 @dataclass(frozen=True)
@@ -148,35 +164,67 @@ class Plan:
     cores: Sequence[int]
     precisions: Sequence[Precision]
     pytorch: int
-    """Sentences for PyTorch."""
+    """Sentences for PyTorch; half as many with a beam."""
     single: int
     """Sentences one at a time, the same for every system, so that their latencies compare."""
     max_length: int
 
-    def part(self, sources: Sources, case: Case, system: System) -> Sources:
-        if case.scenario == "single_stream":
-            return spread(sources, self.single)
-        return spread(sources, self.pytorch) if system.name == PyTorch.name else sources
+    def part(self, sources: Sources, case: Case, system: System, most: int) -> Sources:
+        """What ``system`` translates in one round, at most ``most`` sentences; longest first where sorted.
+
+        It is made of whole batches of the set in that order, so that the batches of who gets fewer are like the others.
+        """
+        if case.alone:
+            return spread(sources, min(self.single, most))
+        count = len(sources) // CASES[case]
+        if system.name == PyTorch.name:
+            count = min(count, self.pytorch if case.beam_size == 1 else self.pytorch // 2)
+        ordered = sorted(sources, key=len, reverse=True) if case.scenario == "offline_sorted" else sources
+        return batches(ordered, min(count, most))
 
 
-def bench(weights: Weights, sources: Sources, plan: Plan, console: Console) -> Samples:
+def bench(weights: Weights, sources: Sources, plan: Plan, console: Console) -> dict[Key, Measured]:
     """Every second round runs backwards, so that a machine that becomes slower treats all alike."""
-    samples: Samples = {}
+    samples: dict[Key, Measured] = {}
     columns = *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with systems(weights, plan.precisions, plan.cores) as built, Progress(*columns, console=console) as progress:
-        runs = [(case, system) for case in plan.cases for system in built]
-        task = progress.add_task("warming up", total=len(runs) * (plan.rounds + 1))
-        for case, system in runs:
-            measure(system, case, spread(sources, WARM_UP), plan.max_length)
-            progress.advance(task)
-        for number in range(1, plan.rounds + 1):
-            progress.update(task, description=f"round {number} of {plan.rounds}")
-            for case, system in runs if number % 2 else runs[::-1]:
-                key = Key(case, system.precision, system.cores, system.name)
-                sample = measure(system, case, plan.part(sources, case, system), plan.max_length)
-                samples.setdefault(key, {}).setdefault(system.setup, []).append(sample)
-                progress.advance(task)
+        rivals: dict[Key, list[System]] = {}
+        for case in plan.cases:
+            for system in built:
+                rivals.setdefault(Key(case, system.precision, system.cores, system.name), []).append(system)
+        for system in progress.track(built, description="warming up"):
+            measure(system, plan.cases[0], plan.part(sources, plan.cases[0], system, BATCH), plan.max_length)
+        chosen: dict[Key, System] = {}
+        for key, setups in progress.track(rivals.items(), description="pilot"):
+            chosen[key], tried = fastest(setups, key.case, sources, plan)
+            samples[key] = Measured(chosen[key].setup, tried)
+        for number in progress.track(range(plan.rounds), description="rounds"):
+            order = list(chosen.items())
+            for key, system in order[::-1] if number % 2 else order:
+                part = plan.part(sources, key.case, system, len(sources))
+                samples[key].rounds.append(measure(system, key.case, part, plan.max_length))
     return samples
+
+
+def fastest(setups: Sequence[System], case: Case, sources: Sources, plan: Plan) -> tuple[System, dict[str, float]]:
+    """One of a system's setups, and the tokens per second of each where there are several; warms them up."""
+    most = PILOT if len(setups) > 1 else BATCH
+    rates = [measure(system, case, plan.part(sources, case, system, most), plan.max_length).rate for system in setups]
+    tried = {system.setup: rate for system, rate in zip(setups, rates, strict=True)} if len(setups) > 1 else {}
+    return setups[int(np.argmax(rates))], tried
+
+
+def limits_of(package: Package, sources: Sources, plan: Plan) -> Limits:
+    """Of every precision in every case, for as many rows at once as the engine has."""
+    length = int(np.median([len(source) for source in sources]))
+    cases = dict.fromkeys(replace(case, attention=False) for case in plan.cases)
+    full = {case: limit.FULL._replace(decoder=BATCH * case.beam_size) for case in cases}
+    wanted = {case: limit.Rows(length, 1, case.beam_size) if case.alone else full[case] for case in cases}
+    found: dict[tuple[str, Case], limit.Limit] = {}
+    for precision in plan.precisions:
+        rates = limit.measure(package, precision, list(wanted.values()))
+        found |= {(precision, case): limit.limit(rates, rows) for case, rows in wanted.items()}
+    return found
 
 
 def read(weights: Weights, path: Path, count: int) -> Sources:
@@ -189,8 +237,8 @@ def read(weights: Weights, path: Path, count: int) -> Sources:
     return spread([ids for ids in sources if len(ids) <= weights.package.manifest.max_length], count)
 
 
-def compare(run: Path, path: Path, sentences: int, plan: Plan, console: Console) -> list[dict[str, Any]]:
-    """Check, then measure, the weights of one run. Raises :class:`DifferentError` before anything is timed."""
+def compare(run: Path, path: Path, sentences: int, plan: Plan, console: Console) -> dict[str, Any]:
+    """``rows`` and ``limit`` of one run, checked first. Raises :class:`DifferentError` before anything is timed."""
     opened = Run.open(run)
     with prepared(opened, path) as weights:
         sources = read(weights, path, sentences)
@@ -201,16 +249,19 @@ def compare(run: Path, path: Path, sentences: int, plan: Plan, console: Console)
         console.print(f"{name}: {len(sources)} sentences, identical in fp32: {shares}", soft_wrap=True)
         if min(identical.values()) < IDENTICAL:
             raise DifferentError(f"{name}: under {IDENTICAL:.1%} of the translations are identical; nothing is timed")
-        return rows(name, bench(weights, sources, plan, console))
+        limits = limits_of(weights.package, sources, plan)
+        samples = bench(weights, sources, plan, console)
+        ours = Attentive.name
+        return {"rows": rows(name, samples, limits, ours), "limit": {name: limit_report(samples, limits, ours)}}
 
 
 def main(
     path: Annotated[Path, typer.Argument(metavar="SET", help="file named like newstest2013.en-fr.tsv")],
     run: Annotated[list[Path], typer.Option(help="directory of a finished training run; several in turn")],
     rounds: Annotated[int, typer.Option(min=1)] = 5,
-    sentences: Annotated[int, typer.Option(min=1, help="of the set, evenly spaced")] = 640,
-    pytorch: Annotated[int, typer.Option(min=1, help="sentences for PyTorch, which is slow")] = 128,
-    single: Annotated[int, typer.Option(min=1, help="sentences one at a time")] = 128,
+    sentences: Annotated[int, typer.Option(min=1, help="of the set, evenly spaced")] = 384,
+    pytorch: Annotated[int, typer.Option(min=1, help="sentences for PyTorch, in whole batches")] = 64,
+    single: Annotated[int, typer.Option(min=1, help="sentences one at a time")] = 32,
     cores: Annotated[list[int] | None, typer.Option(min=1, help="1 and 2 unless given")] = None,
     precision: Annotated[Literal["fp32", "int8", "all"], typer.Option()] = "all",
     scenario: Annotated[list[str] | None, typer.Option(help="all unless given")] = None,
@@ -228,15 +279,17 @@ def main(
     plan = Plan(rounds, cases, cores or [1, 2], precisions, pytorch, single, Search().max_length)
     try:
         found = [compare(directory, path, sentences, plan, console) for directory in run]
-    except DifferentError as error:
+    except (DifferentError, ChildError) as error:
         console.print(str(error), markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except (ValueError, FileNotFoundError) as error:
         raise typer.BadParameter(str(error)) from error
-    report = {name: where[name] for name in ("machine", "commit", "versions")} | {"rows": list(chain(*found))}
+    report = {name: where[name] for name in ("machine", "commit", "versions")}
+    report["limit"] = {name: each for one in found for name, each in one["limit"].items()}
+    report["rows"] = list(chain(*(one["rows"] for one in found)))
     output.mkdir(parents=True, exist_ok=True)
     (output / "engine.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    console.print(*(table for each in found for table in tables(each, Attentive.name)))
+    console.print(*(table for one in found for table in tables(one["rows"], Attentive.name)))
     console.print(f"written to {output / 'engine.json'}", markup=False)
 
 

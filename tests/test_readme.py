@@ -1,16 +1,21 @@
-"""What the README tells a newcomer to type exists."""
+"""What the README and the pages in docs tell a newcomer to type, and lead to, exists."""
 
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README, *OTHERS = (page.read_text(encoding="utf-8") for page in PAGES)
+TEXT = "\n".join([README, *OTHERS])
 
 
 def test_every_make_command_is_a_target() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make ([a-z]+)", TEXT, re.MULTILINE))
-    assert {"serve", "test", "check", "loadtest", "train"} <= named <= targets
+    assert {"serve", "test", "check", "loadtest", "train", "bench", "timeline"} <= named <= targets
+    assert targets <= set(re.findall(r"make ([a-z]+)", README)) | {"help", "format", "lock", "clean"}
 
 
 def test_every_variable_of_a_make_command_is_read_by_the_makefile() -> None:
@@ -21,11 +26,12 @@ def test_every_variable_of_a_make_command_is_read_by_the_makefile() -> None:
         assert f"$({name})" in makefile, name
 
 
-def test_every_link_to_a_file_leads_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in link]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")) if "://" not in link]
     assert links
     for link in links:
-        assert (ROOT / link).exists(), link
+        assert (page.parent / link).exists(), link
 
 
 def test_every_configuration_named_is_valid() -> None:

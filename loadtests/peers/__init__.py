@@ -1,11 +1,12 @@
 """Systems that run the same weights behind one call, so that they can be timed side by side."""
 
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 BATCH = 32
 """Sentences that a system may decode side by side on each of its threads."""
@@ -30,10 +31,19 @@ class Translation(NamedTuple):
     """``[target tokens, source tokens]`` or more rows, as the system gives it; None where it was not asked for."""
 
 
+class Timed(NamedTuple):
+    """What it took to translate some batches, one after the other."""
+
+    seconds: list[float]
+    """Of each batch."""
+    tokens: int
+    """Sub-words of all translations, without EOS."""
+
+
 class System(ABC):
     """Weights loaded into one library, on a fixed number of cores."""
 
-    name: ClassVar[str]
+    name: str
 
     def __init__(self, precision: str, cores: int, setup: str = "") -> None:
         """``setup``: how the cores are used, where a library leaves a choice."""
@@ -42,6 +52,16 @@ class System(ABC):
     @abstractmethod
     def translate(self, sources: Sequence[Sequence[int]], search: Search) -> list[Translation]:
         """Ids of tag, sub-words and EOS, taken up in the order given -> a translation for each, in the same order."""
+
+    def timed(self, batches: Sequence[Sequence[Sequence[int]]], search: Search) -> Timed:
+        """Translate one batch after the other; the clock is read where the library runs."""
+        seconds, tokens = [], 0
+        for batch in batches:
+            started = time.perf_counter()
+            found = self.translate(batch, search)
+            seconds.append(time.perf_counter() - started)
+            tokens += sum(len(translation.token_ids) for translation in found)
+        return Timed(seconds, tokens)
 
     def close(self) -> None:  # noqa: B027 - most have nothing to give back
         """Give back threads and memory; not usable afterwards."""

@@ -34,7 +34,13 @@ class Attentive(System):
 
     def translate(self, sources: Sequence[Sequence[int]], search: Search) -> list[Translation]:
         jobs = [
-            Job(list(source), search.beam_size, attention=search.attention, max_length=search.max_length)
+            Job(
+                list(source),
+                search.beam_size,
+                attention=search.attention,
+                max_length=search.max_length,
+                repetition_guard=False,  # the peers have none, and all must do the same work
+            )
             for source in sources
         ]
         best = [future.result()[0] for future in self._engine(search.beam_size).submit_all(jobs)]
