@@ -117,8 +117,8 @@ class Engine:
     def take(self, loop: Loop) -> list[Task] | None:
         """The next tasks for a loop, within its free slots and the token budget; None when all is done.
 
-        Where more wait than any loop has slots for, a loop encodes as many again ahead: larger groups of more similar
-        length.
+        Where more wait than all loops have slots for, a loop with few of its own free encodes ahead: larger groups of
+        more similar length. It leaves enough for the others, so that all are done at about the same time.
         """
         idle = not loop.owners and not loop.ready
         if not idle and (loop.ready or not self._queue):
@@ -131,8 +131,9 @@ class Engine:
             rows = loop.slots.capacity - loop.slots.active
             if not rows:
                 return []
-            if len(self._queue) > sum(each.slots.capacity - each.slots.active for each in self._loops):
-                rows += loop.slots.capacity
+            beyond = len(self._queue) - sum(each.slots.capacity - each.slots.active for each in self._loops)
+            if beyond > 0 and 2 * rows < loop.slots.capacity:
+                rows += min(loop.slots.capacity, beyond // (2 * len(self._loops)))
             taken: list[Task] = []
             tokens, now = 0, time.monotonic()
             while self._queue and self._queue[0].job.beam_size <= rows and tokens < ENCODE_TOKENS:
