@@ -1,5 +1,7 @@
 """Rows being decoded, side by side in fixed buffers: joining, leaving and re-ordering copy one row, never the batch."""
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +18,13 @@ def rounded(size: int) -> int:
     return -(-size // GRAIN) * GRAIN
 
 
+def filled(shape: Sequence[int], value: float, dtype: str) -> np.ndarray:
+    """Unlike ``np.zeros``, which leaves memory to be found when it is first used."""
+    array = np.empty(shape, dtype)
+    array.fill(value)
+    return array
+
+
 class Encoded(NamedTuple):
     lengths: np.ndarray
     """[B]"""
@@ -27,7 +36,8 @@ class Slots:
     """Memory, state and history of up to ``capacity`` rows; rows ``0 .. active - 1`` are in use.
 
     Buffers are ``[capacity, ...]``, so the rows in use are a contiguous prefix that ONNX Runtime reads, and appends to,
-    in place. Caches have room for the longest target from the start; memory is as wide as the longest source in use.
+    in place. There is room for the longest source and target from the start, all of it touched, so that nothing grows
+    later; memory is laid out as wide as the longest source in use.
     """
 
     def __init__(self, manifest: Manifest, graphs: Graphs, capacity: int) -> None:
@@ -48,7 +58,7 @@ class Slots:
         """What each row has produced, up to its position."""
         self.steps = 0
         """Recorded since the start."""
-        self.attention = np.zeros((longest, capacity, rounded(longest)), np.float32)
+        self.attention = filled((longest, capacity, rounded(longest)), 0.0, "float32")
         """Of the latest steps, each row in use and its source positions; written while somebody asks for it."""
         self.trail = np.zeros((capacity, longest), np.int32)
         """The slot that each row was in when it was at a position: what follows a row instead of its attention."""
@@ -58,12 +68,19 @@ class Slots:
         self._own = [spec for spec in graphs.state if "source" not in spec.shape]
         """What differs between hypotheses of one sentence."""
         self._shared = [spec for spec in self._specs if spec not in self._own]
-        self.buffers = {spec.name: self._empty(spec) for spec in self._specs}
+        self._room = {
+            spec.name: filled(self._shape(spec, rounded(longest)), spec.pad, spec.dtype) for spec in self._specs
+        }
+        self.buffers = {spec.name: self._laid_out(spec) for spec in self._specs}
 
-    def _empty(self, spec: TensorSpec) -> np.ndarray:
-        sizes = {"batch": self.capacity, "source": self.source, "time": self.manifest.max_length}
-        shape = [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
-        return np.full(shape, spec.pad, spec.dtype) if spec.pad else np.zeros(shape, spec.dtype)
+    def _shape(self, spec: TensorSpec, source: int) -> list[int]:
+        sizes = {"batch": self.capacity, "source": source, "time": self.manifest.max_length}
+        return [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
+
+    def _laid_out(self, spec: TensorSpec) -> np.ndarray:
+        """A tensor as wide as it is now, at the beginning of its room."""
+        shape = self._shape(spec, self.source)
+        return self._room[spec.name].reshape(-1)[: math.prod(shape)].reshape(shape)
 
     @staticmethod
     def _part(spec: TensorSpec, axis: str, length: int) -> tuple[slice, ...]:
@@ -80,9 +97,11 @@ class Slots:
         self.layout += 1
         for spec in self._shared:
             if "source" in spec.shape:
-                old, new, part = self.buffers[spec.name], self._empty(spec), self._part(spec, "source", kept)
-                new[: self.active, *part] = old[: self.active, *part]
-                self.buffers[spec.name] = new
+                part = self._part(spec, "source", kept)
+                old = self.buffers[spec.name][: self.active, *part].copy()
+                new = self.buffers[spec.name] = self._laid_out(spec)
+                new[: self.active] = spec.pad
+                new[: self.active, *part] = old
 
     def join(self, encoded: Encoded, row: int, copies: int) -> list[int]:
         """Put row ``row`` of an encoded batch into ``copies`` new slots."""
