@@ -48,7 +48,11 @@ class Job:
     @property
     def plain(self) -> bool:
         """Greedy, without a condition on any token."""
-        return self.beam_size == 1 and not (self.min_length or self.no_repeat_ngram or self.prefix)
+        return self.beam_size == 1 and not self.conditional
+
+    @property
+    def conditional(self) -> bool:
+        return bool(self.min_length or self.no_repeat_ngram or self.prefix)
 
     def longest(self, manifest: Manifest) -> int:
         """Most sub-words of the target; the cache must hold EOS as well."""

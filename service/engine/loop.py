@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from service.engine.job import LOOP_LOOK, LOOP_MARGIN
-from service.engine.search import Moves, Results, Search, choose_alike
+from service.engine.job import LOOP_LOOK
+from service.engine.search import NEVER, Moves, Results, Search, choose_alike
 from service.engine.session import Stepped, Stepper
 from service.engine.slots import Slots
 from service.engine.task import Event, Finished, Ready, Task
@@ -25,7 +25,6 @@ LENGTH_SPREAD = 1.3
 """Longest over shortest source of a group that is encoded together, so that little of it is padding."""
 SWEEP = 0.01
 """Seconds between two looks for sentences that nobody waits for any more."""
-NEVER = np.iinfo(np.int32).max
 
 
 class Loop(Thread):
@@ -109,8 +108,7 @@ class Loop(Thread):
             self.attending += job.attention * job.beam_size
             task.results = Results(job, self.manifest, self.slots)
             if job.plain:
-                watched = len(job.source_ids) + LOOP_MARGIN if job.repetition_guard else NEVER
-                self.stop[task.slots] = min(task.results.longest, watched)
+                self.stop[task.slots] = min(task.results.longest, task.results.unwatched)
             else:
                 self.stop[task.slots] = NEVER
                 task.search = Search(task.results, task.slots)

@@ -10,6 +10,9 @@ from export.package import Manifest
 from service.engine.job import LOOP_MARGIN, Hypothesis, Job, loop_in
 from service.engine.slots import Slots
 
+NEVER = np.iinfo(np.int32).max
+"""A position that no row comes to."""
+
 
 class Candidate(NamedTuple):
     """A way to continue."""
@@ -30,6 +33,8 @@ class Results:
 
     def __post_init__(self) -> None:
         self.longest = self.job.longest(self.manifest)
+        self.unwatched = len(self.job.source_ids) + LOOP_MARGIN if self.job.repetition_guard else NEVER
+        """Position up to which a target is not watched for loops."""
 
     def hypothesis(self, slot: int, steps: int, log_prob: float, before: float, *, ended: bool) -> Hypothesis:
         """Of the first ``steps`` tokens of a slot; the last one is EOS if the hypothesis has ``ended``.
@@ -59,7 +64,7 @@ class Results:
         return self.slots.attention_of(slot, chosen)
 
     def watched(self, steps: int) -> bool:
-        return self.job.repetition_guard and steps > len(self.job.source_ids) + LOOP_MARGIN
+        return steps > self.unwatched
 
     def looping(self, slot: int, steps: int) -> bool:
         """Is a hypothesis that is longer than its source a loop?"""
@@ -95,7 +100,7 @@ class Search:
         """``slots`` are the rows' places, kept up to date by the caller; the first row has the empty hypothesis."""
         self.results, self.slots = results, slots
         self.job, self.eos = results.job, results.manifest.special.eos
-        self.conditional = bool(self.job.min_length or self.job.no_repeat_ngram or self.job.prefix)
+        self.conditional = self.job.conditional
         self.finished: list[Hypothesis] = []
         self.steps = 0
         results.slots.log_prob[slots[1:]] = -np.inf

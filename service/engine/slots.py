@@ -41,7 +41,7 @@ class Slots:
     """
 
     def __init__(self, manifest: Manifest, graphs: Graphs, capacity: int) -> None:
-        self.manifest, self.graphs, self.capacity, self.active = manifest, graphs, capacity, 0
+        self.manifest, self.capacity, self.active = manifest, capacity, 0
         self.source = GRAIN
         """Source positions that the memory has room for."""
         self.layout = 0

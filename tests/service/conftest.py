@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import settings
 
+from service.core import Translator
 from service.text.tokens import Tokenizer
 from tests.service.fakes import Client, EchoEngine, model, started, train
 
@@ -22,3 +23,8 @@ def engine() -> EchoEngine:
 @pytest.fixture
 def client(tokenizer: Tokenizer, engine: EchoEngine) -> Client:
     return Client(started([model(tokenizer, engine)]))
+
+
+@pytest.fixture
+def translator(tokenizer: Tokenizer, engine: EchoEngine) -> Translator:
+    return started([model(tokenizer, engine)])

@@ -16,6 +16,7 @@ from service.app import create_app
 from service.core import Translator
 from service.engine import Engine, Hypothesis, Job, Overloaded
 from service.registry import Model, Registry
+from service.schemas import TranslateRequest, Translation
 from service.settings import Settings
 from service.text.tokens import Tokenizer
 
@@ -172,3 +173,8 @@ async def until(condition: Callable[[], bool]) -> None:
     """Let everything else run until ``condition`` holds."""
     while not condition():
         await asyncio.sleep(0)
+
+
+def translate(translator: Translator, text: str, **options: object) -> Translation:
+    request = TranslateRequest.model_validate({"text": text, "target": "fr", "source": "en"} | options)
+    return run(translator.translate(request)).translations[0]

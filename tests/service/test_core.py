@@ -7,20 +7,10 @@ import pytest
 from service import errors, plan
 from service.core import Translator
 from service.registry import Registry
-from service.schemas import BatchItem, TranslateRequest, Translation
+from service.schemas import BatchItem, TranslateRequest
 from service.settings import Settings
 from service.text.tokens import Tokenizer
-from tests.service.fakes import EchoEngine, model, run, started, until
-
-
-def translate(translator: Translator, text: str, **options: object) -> Translation:
-    request = TranslateRequest.model_validate({"text": text, "target": "fr", "source": "en"} | options)
-    return run(translator.translate(request)).translations[0]
-
-
-@pytest.fixture
-def translator(tokenizer: Tokenizer, engine: EchoEngine) -> Translator:
-    return started([model(tokenizer, engine)])
+from tests.service.fakes import EchoEngine, model, run, started, translate, until
 
 
 def test_what_lies_between_sentences_stays(translator: Translator) -> None:

@@ -9,19 +9,8 @@ import pytest
 from service import errors, plan, reply
 from service.core import Translator
 from service.engine import Hypothesis, Job
-from service.schemas import TranslateRequest, Translation
 from service.text.tokens import Tokenizer
-from tests.service.fakes import EchoEngine, model, run, started
-
-
-def translate(translator: Translator, text: str, **options: object) -> Translation:
-    request = TranslateRequest.model_validate({"text": text, "target": "fr", "source": "en"} | options)
-    return run(translator.translate(request)).translations[0]
-
-
-@pytest.fixture
-def translator(tokenizer: Tokenizer, engine: EchoEngine) -> Translator:
-    return started([model(tokenizer, engine)])
+from tests.service.fakes import EchoEngine, model, started, translate
 
 
 class ChangingEngine(EchoEngine):
