@@ -10,7 +10,7 @@ import numpy as np
 
 from service.engine.job import LOOP_LOOK
 from service.engine.search import NEVER, Moves, Results, Search, choose_alike
-from service.engine.session import Stepped, Stepper
+from service.engine.session import GROUP_TOKENS, Stepped, Stepper
 from service.engine.slots import Slots
 from service.engine.task import Event, Finished, Ready, Task
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-GROUP_TOKENS = 384
-"""Source tokens encoded together at most: what is between two layers should stay in the cache."""
 LENGTH_SPREAD = 1.3
 """Longest over shortest source of a group that is encoded together, so that little of it is padding."""
 SWEEP = 0.01

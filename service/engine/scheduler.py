@@ -48,6 +48,7 @@ class Engine:
         self._changed = Condition()
         self._closed = False
         self._loops = [Loop(self, number) for number in range(threads or os.cpu_count() or 1)]
+        self.session.reserve(len(self._loops))
 
     def start(self) -> None:
         for loop in self._loops:

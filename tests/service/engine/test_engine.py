@@ -12,7 +12,7 @@ import pytest
 from export.decoder import GraphDecoder
 from export.package import Package
 from service.engine import Engine, Event, Job, Overloaded
-from service.engine.session import Stepper
+from service.engine.session import GROUP_TOKENS, Session, Stepper
 from tests.service.engine.helpers import WAIT, results, running, translate
 from tests.service.engine.reference import assert_same
 
@@ -28,6 +28,15 @@ def test_greedy_is_what_the_graphs_say(engine: Engine, package: Package, sources
         assert hypothesis.token_ids == tokens[0, :-1].tolist()
         assert hypothesis.log_prob == pytest.approx(float(log_probs.sum()), abs=1e-3)
         assert hypothesis.score == pytest.approx(float(log_probs.mean()), abs=1e-3)
+
+
+def test_memory_for_the_largest_groups_of_all_loops_is_there_from_the_start(
+    package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+    monkeypatch.setattr(Session, "encode", lambda _session, sources: encoded.append(sum(map(len, sources))))
+    Engine(package, precision="fp32", threads=3)
+    assert sum(encoded) >= 3 * GROUP_TOKENS
 
 
 def test_a_full_queue_refuses_all_or_nothing(package: Package, sources: list[list[int]]) -> None:
