@@ -16,17 +16,18 @@ from export.card import write_card
 from export.package import MANIFEST, Package, Precision
 from export.parity import SENTENCES, ParityError, compare, require
 from models.checkpoint import Run
-from models.data import read_pairs
+from models.config import DataConfig
+from models.pairs import read_pairs
 from models.tokenizer import Tokenizer
 from models.translator import Translator
 
 CHECKED_PAIRS = 250
-"""Pairs of the given file that int8 is calibrated on and that all is compared on, each in both directions."""
+"""Pairs of each given file that int8 is calibrated on and that all is compared on, each in both directions."""
 
 
-def read_texts(sentences: Path, languages: tuple[str, str]) -> list[tuple[str, str]]:
+def read_texts(sentences: Path, data: DataConfig) -> list[tuple[str, str]]:
     """``(text, target language)`` of the first pairs of a TSV, in both directions."""
-    first, second = languages
+    first, second = data.pair_of(sentences).split("-")
     pairs = islice(read_pairs([sentences]), CHECKED_PAIRS)
     return [text for pair in pairs for text in ((pair.first, second), (pair.second, first))]
 
@@ -48,7 +49,10 @@ def main(
     run: Annotated[Path, typer.Argument(help="directory of a finished training run")],
     output: Annotated[Path, typer.Option(help="directory of the package; replaced if it is one already")],
     sentences: Annotated[
-        Path, typer.Option(help="TSV of at least 100 pairs: int8 is calibrated and all is checked on them")
+        list[Path],
+        typer.Option(
+            help="TSV of 100 pairs or more, one for each pair of languages: for calibrating int8 and checking all"
+        ),
     ],
     precision: Annotated[Literal["fp32", "int8", "all"], typer.Option(help="what to ship; all are checked")] = "all",
     version: Annotated[str, typer.Option(help="version in the manifest")] = "0.1.0",
@@ -56,9 +60,10 @@ def main(
     """Export a trained model. Nothing is written unless fp32 ONNX does what PyTorch does."""
     shipped: list[Precision] = ["fp32", "int8"] if precision == "all" else [precision]
     trained = Run.open(run)
-    texts = read_texts(sentences, (trained.config.data.source, trained.config.data.target))
+    texts = [text for file in sentences for text in read_texts(file, trained.config.data)]
     if len(texts) < SENTENCES:
-        raise typer.BadParameter(f"{sentences} has {len(texts)} sentences; at least {SENTENCES} are needed")
+        names = ", ".join(map(str, sentences))
+        raise typer.BadParameter(f"{names} has {len(texts)} sentences; at least {SENTENCES} are needed")
     if not replaceable(output):
         raise typer.BadParameter(f"{output} exists and is not a package")
     with tempfile.TemporaryDirectory() as scratch:

@@ -30,8 +30,9 @@ def forbid_specials(model: Translator, tokenizer: Tokenizer, languages: list[str
 def alignment_of(model: Translator) -> Alignment:
     if isinstance(model, Transformer):
         layer = range(model.config.decoder_layers)[model.config.alignment_layer]
-        return Alignment(shift=model.config.alignment_shift, layer=layer, heads="mean")
-    return Alignment(shift=0, layer=None, heads="single")
+        head = model.config.alignment_head
+        return Alignment(shift=model.config.alignment_shift, layer=layer, heads="mean" if head is None else str(head))
+    return Alignment(shift=model.config.alignment_shift, layer=None, heads="single")
 
 
 def write_graphs(model: Translator, directory: Path, label: str, kind: type[Layers], layers: MakeLayers) -> Graphs:
@@ -71,23 +72,24 @@ def build(
     """
     config, model = run.config, run.model()
     tokenizer = Tokenizer(run.tokenizer)
-    languages = [config.data.source, config.data.target]
+    languages = config.data.languages
     forbid_specials(model, tokenizer, languages)
     shutil.copyfile(run.tokenizer, directory / "tokenizer.model")
     manifest = Manifest(
         name=config.name,
         version=version,
         architecture=config.model.architecture,
-        directions=[(languages[0], languages[1]), (languages[1], languages[0])],
+        directions=config.data.directions,
         special=Special(pad=PAD, unk=UNK, bos=BOS, eos=EOS),
         tags={language: tokenizer.tag(language) for language in languages},
+        placeholders=tokenizer.placeholders,
         max_length=config.model.max_length,
         tokenizer=File(name="tokenizer.model", sha256=sha256(directory / "tokenizer.model")),
         graphs={"fp32": write_graphs(model, directory, "fp32", Float32Layers, Float32Layers)},
         alignment=alignment_of(model),
         licence=config.licence,
         training_data=[
-            Corpus(name=name, pairs=pairs, licence=config.data.licences.get(name))
+            Corpus(name=name, pairs=pairs, licence=config.data.licence(name))
             for name, pairs in run.training.corpora.items()
         ],
         parameters=sum(parameter.numel() for parameter in model.parameters()),

@@ -106,6 +106,8 @@ class Manifest(Record):
     special: Special
     tags: dict[str, int]
     """Language to the id of its target tag, the first token of a source."""
+    placeholders: list[int] = []
+    """Ids of the sub-words ``⟦0⟧``, ``⟦1⟧``, ... that the model was trained to carry over as they are."""
     max_length: int
     """Longest source and longest target in sub-words, tag and EOS included."""
     tokenizer: File

@@ -117,6 +117,8 @@ class TransformerGraphs:
         for i, layer in enumerate(self.model.decoder):
             x, weights = self.decoder_layer(layers, x, i, layer, time, source)
             if i == alignment:
+                if (head := self.model.config.alignment_head) is not None:
+                    weights = g.op("Gather", weights, g.constant([head]), axis=1)
                 mean = g.op("ReduceMean", weights, g.constant([1, 2]), keepdims=0)
                 g.output(mean, "attention", "float32", ["batch", "source"])
         x = layers.norm(x, "decoder.norm", self.model.decoder_norm)

@@ -84,7 +84,7 @@ def prepared(run: Run, path: Path) -> Iterator[Weights]:
     with tempfile.TemporaryDirectory() as scratch:
         directory, converted = Path(scratch) / "package", Path(scratch) / "ctranslate2"
         directory.mkdir()
-        texts = read_texts(path, (run.config.data.source, run.config.data.target))
+        texts = read_texts(path, run.config.data)
         model, package = build(run, directory, "bench", texts)
         tokenizer = Tokenizer(package.tokenizer_path)
         if isinstance(model, Transformer):

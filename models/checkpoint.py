@@ -55,6 +55,8 @@ class Training(BaseModel):
     corpora: dict[str, int]
     """Pairs at hand of each corpus."""
     history: list[dict[str, float]]
+    initial: dict[str, Any] | None = None
+    """Name, minutes and tokens of the run that gave the first weights."""
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,15 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
+EPOCHS = 10
+"""Of a corpus that is seen in small shares, no more is prepared than so many epochs take."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Languages = Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+$")]
+"""Two languages in the order of a file's columns, as ``en-fr``."""
 
 
 class Section(BaseModel):
@@ -20,6 +24,8 @@ class ModelConfig(Section):
     pad: int = 0
     max_length: PositiveInt = 256
     """Longest source or target the model can read or write, in sub-words."""
+    alignment_shift: Literal[0, 1] = 0
+    """0: attention of the step that *predicts* a token aligns it. 1: that of the step that *reads* it does."""
 
 
 class TransformerConfig(ModelConfig):
@@ -30,16 +36,18 @@ class TransformerConfig(ModelConfig):
     encoder_layers: PositiveInt
     decoder_layers: PositiveInt
     alignment_layer: int = 0
-    """Decoder layer whose cross-attention, averaged over heads, is returned as the alignment."""
-    alignment_shift: Literal[0, 1] = 0
-    """0: attention of the step that *predicts* a token aligns it. 1: that of the step that *reads* it does."""
+    """Decoder layer whose cross-attention is returned as the alignment."""
+    alignment_head: NonNegativeInt | None = None
+    """Head of that layer; without one, the mean over its heads."""
 
     @model_validator(mode="after")
-    def alignment_layer_exists(self) -> Self:
+    def alignment_exists(self) -> Self:
         if not -self.decoder_layers <= self.alignment_layer < self.decoder_layers:
             raise ValueError(
                 f"alignment_layer {self.alignment_layer} is not one of {self.decoder_layers} decoder layers"
             )
+        if self.alignment_head is not None and self.alignment_head >= self.heads:
+            raise ValueError(f"alignment_head {self.alignment_head} is not one of {self.heads} heads")
         return self
 
 
@@ -55,24 +63,93 @@ class BahdanauConfig(ModelConfig):
 AnyModelConfig = Annotated[TransformerConfig | BahdanauConfig, Field(discriminator="architecture")]
 
 
+class AugmentConfig(Section):
+    """Share of the pairs that get a changed copy of each kind; see :mod:`models.augment`."""
+
+    capitals: Fraction = 0.0
+    title: Fraction = 0.0
+    unpunctuated: Fraction = 0.0
+    emoji: Fraction = 0.0
+    joined: Fraction = 0.0
+    typos: Fraction = 0.0
+    """Of each direction: the source alone is changed."""
+    placeholders: Fraction = 0.0
+    """Of the pairs that have something to replace."""
+
+
 class DataConfig(Section):
-    source: str
-    target: str
-    fractions: dict[str, Fraction]
-    """Share of each corpus seen in one epoch, drawn afresh every time; corpora not named are left out."""
+    fractions: dict[Languages, dict[str, Fraction]] = Field(min_length=1)
+    """For each pair of languages, the share of each corpus seen in one epoch, drawn afresh every time.
+
+    Corpora not named are left out. A single pair may be written ``source``, ``target`` and plain ``fractions``.
+    """
     licences: dict[str, str] = {}
     """Licence of each corpus, for the model card."""
+    least_agreement: dict[str, float] = {}
+    """For corpora that hold pairs which are no translations: the agreement below which a pair is dropped, see
+    :mod:`models.score`."""
+    augment: AugmentConfig = AugmentConfig()
     max_tokens: PositiveInt = 80
     """Pairs with a longer side are left out of training."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def single_pair(cls, content: Any) -> Any:
+        if isinstance(content, dict) and {"source", "target"} <= content.keys():
+            rest = {name: value for name, value in content.items() if name not in {"source", "target"}}
+            return rest | {"fractions": {f"{content['source']}-{content['target']}": content.get("fractions", {})}}
+        return content
+
+    @property
+    def languages(self) -> list[str]:
+        return list(dict.fromkeys(language for pair in self.fractions for language in pair.split("-")))
+
+    @property
+    def directions(self) -> list[tuple[str, str]]:
+        """Source and target of everything that is trained, each pair both ways."""
+        pairs = [(first, second) for first, second in (pair.split("-") for pair in self.fractions)]
+        return [direction for first, second in pairs for direction in ((first, second), (second, first))]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The fractions, keyed by languages and corpus as ``en-fr/tatoeba``."""
+        return {f"{pair}/{name}": share for pair, names in self.fractions.items() for name, share in names.items()}
+
+    def prepared(self, corpus: str) -> float:
+        """The share of a corpus that is worth preparing."""
+        return min(1.0, EPOCHS * self.shares.get(corpus, 0.0))
+
+    def least(self, corpus: str) -> float | None:
+        """The least agreement of a corpus named as in ``shares``; None where it is not judged."""
+        return self.least_agreement.get(corpus.rpartition("/")[2])
+
+    def licence(self, corpus: str) -> str | None:
+        """Licence of a corpus named as in ``shares``."""
+        return self.licences.get(corpus.rpartition("/")[2])
+
+    def pair_of(self, file: Path) -> str:
+        """The languages of a file's columns, from its name, as in ``en-fr.news.tsv`` or ``news.en-fr.tsv.xz``.
+
+        With one pair in the configuration the name need not tell. Raises ``ValueError`` where it does not.
+        """
+        parts = file.name.split(".")
+        named = [pair for pair in self.fractions if pair in parts] or list(self.fractions)
+        if len(named) != 1:
+            raise ValueError(f"{file}: the name does not say which of {', '.join(self.fractions)} it holds")
+        return named[0]
 
 
 class TrainingConfig(Section):
     batch_tokens: PositiveInt
     """Padded source or target tokens in a batch, whichever are more."""
     learning_rate: float = Field(gt=0)
-    """Peak, reached after the warm-up; from there it falls linearly to zero at the end of the budget."""
+    """Peak, reached after the warm-up and kept until the decay."""
     warmup_steps: PositiveInt
+    decay_share: float = Field(default=1.0, gt=0, le=1)
+    """Last share of the budget, over which the learning rate falls linearly to zero."""
     label_smoothing: Fraction = 0.1
+    alignment_weight: float = Field(default=0.0, ge=0)
+    """Of the loss that guides the attention by alignments, see :mod:`models.align`; 0.05 is enough."""
     gradient_norm: float = Field(default=1.0, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     average_last: PositiveInt = 5

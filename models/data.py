@@ -1,14 +1,17 @@
-"""Parallel text: reading, cleaning, tokenising once, and batches by tokens.
+"""Parallel text: cleaned, augmented and tokenised once, then batches by tokens.
 
-``python -m models.data --config models/configs/transformer.toml --output DIR FILE.tsv.xz ...``
+``python -m models.data --config models/configs/transformer-en-fr-de.toml --output DIR FILE.tsv.xz ...``
 
-A file holds ``english<TAB>french<TAB>corpus`` lines (any two languages, in the order of the configuration).
+A file holds ``english<TAB>french<TAB>corpus`` lines; which two languages is in its name (``en-fr.news.tsv``) or, where
+the configuration has one pair, in the configuration. Beside ``text.npz`` and ``tokenizer.model`` a ``clean.json`` says
+what was read, kept and dropped of each corpus, and why (:mod:`models.clean`).
 """
 
-import lzma
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -16,44 +19,15 @@ import numpy as np
 import torch
 import typer
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from models.augment import BACKWARD, FORWARD, Augmenter, Example
+from models.clean import Cleaner, read
 from models.config import Config, DataConfig
-from models.tokenizer import BOS, EOS, PAD, Tokenizer, train_tokenizer
-
-MAX_RATIO = 2.5
-"""A pair whose longer side has over this many times the characters of the shorter (plus slack) is misaligned."""
-RATIO_SLACK = 20
-
-
-class Pair(NamedTuple):
-    first: str
-    second: str
-    corpus: str
-
-
-def read_pairs(paths: Sequence[Path]) -> Iterator[Pair]:
-    """Lines of TSV files, plain or ``.xz``; without a third column the file's name is the corpus.
-
-    Raises ``ValueError`` naming file and line that has too few columns.
-    """
-    for path in paths:
-        name = path.name.removesuffix(".xz").removesuffix(".tsv")
-        with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                columns = line.rstrip("\n").split("\t")
-                if len(columns) < 2:
-                    raise ValueError(f"{path}:{number}: expected two tab-separated columns or more")
-                yield Pair(columns[0].strip(), columns[1].strip(), columns[2] if len(columns) > 2 else name)
-
-
-def is_clean(pair: Pair) -> bool:
-    """Neither empty, nor an untranslated copy, nor wildly different in length."""
-    short, long = sorted((len(pair.first), len(pair.second)))
-    copied = pair.first.casefold() == pair.second.casefold() and pair.first.count(" ") > 1
-    return short > 0 and not copied and long <= MAX_RATIO * short + RATIO_SLACK
+from models.pairs import Pair
+from models.score import agreeing
+from models.tokenizer import BOS, EOS, PAD, PLACEHOLDERS, Tokenizer, train_tokenizer
 
 
 @dataclass(frozen=True)
@@ -85,9 +59,12 @@ class Batch(NamedTuple):
     source_lengths: Tensor
     target: Tensor
     """[B, T + 1], BOS first, EOS last, then padding"""
+    links: Tensor | None = None
+    """[3, L]: sentence, target token (0 is the first behind BOS) and source token of each known alignment"""
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(*(tensor.to(device) for tensor in self))
+        links = None if self.links is None else self.links.to(device)
+        return Batch(self.source.to(device), self.source_lengths.to(device), self.target.to(device), links)
 
 
 def pad(rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -99,11 +76,23 @@ def pad(rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(padded), torch.from_numpy(lengths)
 
 
+@dataclass(frozen=True)
 class ParallelText:
-    """A tokenised corpus in two languages; example ``2 i`` translates forward, ``2 i + 1`` backward."""
+    """A tokenised corpus of sentence pairs; example ``2 i`` translates pair ``i`` forward, ``2 i + 1`` backward."""
 
-    def __init__(self, columns: tuple[Column, Column], corpus: np.ndarray, names: list[str], tags: tuple[int, int]):
-        self.columns, self.corpus, self.names, self.tags = columns, corpus, names, tags
+    columns: tuple[Column, Column]
+    corpus: np.ndarray
+    """Of every pair the corpus, a number in ``names``: ``[pairs]``."""
+    ways: np.ndarray
+    """Which way every pair is learnt from, see :mod:`models.augment`: ``[pairs]``."""
+    names: list[str]
+    """Corpora, as ``en-fr/tatoeba``: ``C``."""
+    prepared: np.ndarray
+    """The share of each corpus that is here: ``[C]``."""
+    tags: np.ndarray
+    """Target tags of the languages of each corpus's two sides: ``[C, 2]``."""
+    links: Column | None = None
+    """Alignments, where :mod:`models.align` made some: of every pair ``256 * first + second``, places of sub-words."""
 
     def __len__(self) -> int:
         return 2 * len(self.corpus)
@@ -117,27 +106,38 @@ class ParallelText:
             second=second.tokens,
             second_offsets=second.offsets,
             corpus=self.corpus,
+            ways=self.ways,
             names=np.array(self.names),
-            tags=np.array(self.tags),
+            prepared=self.prepared,
+            tags=self.tags,
         )
 
     @classmethod
     def load(cls, path: Path) -> "ParallelText":
         with np.load(path, allow_pickle=False) as file:
             columns = Column(file["first"], file["first_offsets"]), Column(file["second"], file["second_offsets"])
-            first_tag, second_tag = file["tags"].tolist()
-            return cls(columns, file["corpus"], file["names"].tolist(), (first_tag, second_tag))
+            per_pair = file["corpus"], file["ways"]
+            return cls(columns, *per_pair, file["names"].tolist(), file["prepared"], file["tags"])
+
+    def aligned(self, path: Path) -> "ParallelText":
+        """With the alignments of a file. Raises ``ValueError`` where it is of another text."""
+        with np.load(path, allow_pickle=False) as file:
+            links = Column(file["links"], file["offsets"])
+        if len(links.lengths) != len(self.corpus):
+            raise ValueError(f"{path} aligns {len(links.lengths)} pairs, and there are {len(self.corpus)}")
+        return replace(self, links=links)
 
     def pairs(self) -> dict[str, int]:
         """Pairs of each corpus."""
         counts = np.bincount(self.corpus, minlength=len(self.names)).tolist()
         return dict(zip(self.names, counts, strict=True))
 
-    def epoch(self, fractions: dict[str, float], random: np.random.Generator) -> np.ndarray:
+    def epoch(self, fractions: Mapping[str, float], random: np.random.Generator) -> np.ndarray:
         """Examples of one pass: a fresh draw of ``fractions`` of every corpus, in both directions."""
-        share = np.array([fractions.get(name, 0.0) for name in self.names])
+        share = np.array([fractions.get(name, 0.0) for name in self.names]) / self.prepared
         pairs = np.flatnonzero(random.random(len(self.corpus)) < share[self.corpus])
-        return np.concatenate([2 * pairs, 2 * pairs + 1])
+        forward, backward = pairs[self.ways[pairs] != BACKWARD], pairs[self.ways[pairs] != FORWARD]
+        return np.concatenate([2 * forward, 2 * backward + 1])
 
     def batches(self, examples: np.ndarray, batch_tokens: int, random: np.random.Generator) -> list[np.ndarray]:
         """Examples of similar length together, at most ``batch_tokens`` padded tokens a side, in random order."""
@@ -153,74 +153,98 @@ class ParallelText:
         random.shuffle(batches)
         return batches
 
-    def collate(self, examples: Sequence[int]) -> Batch:
+    def collate(self, examples: Iterable[int]) -> Batch:
         """One padded batch."""
-        sources, targets = [], []
-        for example in examples:
+        sources, targets, links = [], [], []
+        for row, example in enumerate(examples):
             pair, backward = divmod(int(example), 2)
-            sources.append(np.concatenate([[self.tags[1 - backward]], self.columns[backward][pair], [EOS]]))
+            sources.append(
+                np.concatenate([[self.tags[self.corpus[pair], 1 - backward]], self.columns[backward][pair], [EOS]])
+            )
             targets.append(np.concatenate([[BOS], self.columns[1 - backward][pair], [EOS]]))
-        return Batch(*pad(sources), pad(targets)[0])
+            if self.links is not None:
+                places = np.stack(np.divmod(self.links[pair].astype(np.int64), 256))  # [2, links], first side first
+                links.append(np.stack([np.full(places.shape[1], row), places[1 - backward], places[backward] + 1]))
+        return Batch(*pad(sources), pad(targets)[0], torch.from_numpy(np.concatenate(links, 1)) if links else None)
 
 
-def tokenize(pairs: Sequence[Pair], tokenizer: Tokenizer, config: DataConfig) -> ParallelText:
+def augment(pairs: Iterable[Pair], config: DataConfig, seed: int) -> Iterator[Example]:
+    """The pairs with their changed copies, corpus by corpus."""
+    corpora: defaultdict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        corpora[pair.corpus].append(pair)
+    augmenter = Augmenter(config.augment, random.Random(seed))
+    for corpus in corpora.values():
+        yield from augmenter.examples(corpus)
+
+
+def tokenize(examples: Sequence[Example], tokenizer: Tokenizer, config: DataConfig) -> ParallelText:
     """Encode both sides, leaving out pairs with a side of over ``config.max_tokens``."""
-    sides = [tokenizer.model.encode([pair[side] for pair in pairs], num_threads=-1) for side in (0, 1)]
-    names = sorted({pair.corpus for pair in pairs})
+    sides = [tokenizer.model.encode([example.pair[side] for example in examples], num_threads=-1) for side in (0, 1)]
+    names = sorted({example.pair.corpus for example in examples})
     codes = {name: code for code, name in enumerate(names)}
     kept = [i for i, (a, b) in enumerate(zip(*sides, strict=True)) if max(len(a), len(b)) <= config.max_tokens]
     first, second = (Column.pack(side[i] for i in kept) for side in sides)
-    corpus = np.array([codes[pairs[i].corpus] for i in kept], np.uint8)
-    tags = tokenizer.tag(config.source), tokenizer.tag(config.target)
-    return ParallelText((first, second), corpus, names, tags)
+    corpus = np.array([codes[examples[i].pair.corpus] for i in kept], np.uint8)
+    ways = np.array([examples[i].way for i in kept], np.uint8)
+    tags = [[tokenizer.tag(language) for language in name.partition("/")[0].split("-")] for name in names]
+    shares = np.array([config.prepared(name) for name in names])
+    return ParallelText((first, second), corpus, ways, names, shares, np.array(tags))
 
 
-def report(read: Counter[str], clean: Counter[str], text: ParallelText) -> Table:
-    """What was read and kept of each corpus."""
-    table = Table("corpus", "pairs read", "clean", "kept", "tokens")
+def learn_vocabulary(pairs: Sequence[Pair], path: Path, config: Config) -> Tokenizer:
+    """A vocabulary from as much of every corpus as an epoch holds."""
+    draw = np.random.default_rng(config.training.seed).random(len(pairs))
+    shares = {name: share / config.data.prepared(name) for name, share in config.data.shares.items() if share}
+    seen = (pair for pair, x in zip(pairs, draw, strict=True) if x < shares[pair.corpus])
+    return train_tokenizer(
+        (side for pair in seen for side in (pair.first, pair.second)),
+        path,
+        vocab_size=config.model.vocab_size,
+        languages=config.data.languages,
+        placeholders=PLACEHOLDERS if config.data.augment.placeholders else (),
+    )
+
+
+def report(counts: Mapping[str, Counter[str]], text: ParallelText, config: DataConfig) -> Table:
+    """What was read and kept of each corpus, and what an epoch holds of it."""
+    table = Table("corpus", "read", "kept", "most dropped as", "examples", "tokens an epoch")
     for code, name in enumerate(text.names):
         chosen = text.corpus == code
-        tokens = sum(int(column.lengths[chosen].sum()) for column in text.columns)
-        table.add_row(name, *(f"{n:,}" for n in (read[name], clean[name], int(chosen.sum()), tokens)))
+        tokens = (
+            config.shares[name]
+            / config.prepared(name)
+            * sum(int(column.lengths[chosen].sum()) for column in text.columns)
+        )
+        dropped = [f"{reason} {n:,}" for reason, n in counts[name].most_common() if reason != "kept"]
+        numbers = (counts[name].total(), counts[name]["kept"], int(chosen.sum()), round(tokens))
+        read, kept, examples, tokens_text = (f"{n:,}" for n in numbers)
+        table.add_row(name, read, kept, ", ".join(dropped[:3]), examples, tokens_text)
     return table
 
 
 def main(
     config: Annotated[Path, typer.Option(help="configuration of the model that will be trained")],
-    output: Annotated[Path, typer.Option(help="directory for tokenizer.model and text.npz")],
+    output: Annotated[Path, typer.Option(help="directory for text.npz, tokenizer.model and clean.json")],
     files: Annotated[list[Path], typer.Argument(help="parallel text, .tsv or .tsv.xz")],
     tokenizer: Annotated[Path | None, typer.Option(help="reuse this vocabulary instead of learning one")] = None,
 ) -> None:
-    """Clean and tokenise parallel text for training."""
+    """Clean, augment and tokenise parallel text for training."""
     settings = Config.load(config)
     output.mkdir(parents=True, exist_ok=True)
-    read: Counter[str] = Counter()
-    clean: Counter[str] = Counter()
-    pairs: dict[tuple[str, str], Pair] = {}
-    for pair in track(read_pairs(files), "reading"):
-        if settings.data.fractions.get(pair.corpus):
-            read[pair.corpus] += 1
-            if is_clean(pair):
-                clean[pair.corpus] += 1
-                pairs.setdefault((pair.first, pair.second), pair)
+    cleaner, seed = Cleaner(), settings.training.seed
+    pairs = agreeing(read(files, settings.data, seed, cleaner), settings.data, seed, cleaner.counts)
     if not pairs:
-        raise typer.BadParameter(f"no clean pairs of the corpora {sorted(settings.data.fractions)} in these files")
+        raise typer.BadParameter(f"no clean pairs of the corpora {sorted(settings.data.shares)} in these files")
     if tokenizer is None:
-        languages = [settings.data.source, settings.data.target]
-        draw = np.random.default_rng(settings.training.seed).random(len(pairs))
-        seen = (p for p, x in zip(pairs.values(), draw, strict=True) if x < settings.data.fractions[p.corpus])
-        vocabulary = train_tokenizer(
-            (side for pair in seen for side in (pair.first, pair.second)),
-            output / "tokenizer.model",
-            vocab_size=settings.model.vocab_size,
-            languages=languages,
-        )
+        vocabulary = learn_vocabulary(pairs, output / "tokenizer.model", settings)
     else:
         (output / "tokenizer.model").write_bytes(tokenizer.read_bytes())
         vocabulary = Tokenizer(output / "tokenizer.model")
-    text = tokenize(list(pairs.values()), vocabulary, settings.data)
+    text = tokenize(list(augment(pairs, settings.data, seed)), vocabulary, settings.data)
     text.save(output / "text.npz")
-    Console().print(report(read, clean, text))
+    (output / "clean.json").write_text(json.dumps(cleaner.counts, indent=2) + "\n")
+    Console().print(report(cleaner.counts, text, settings.data))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""One SentencePiece vocabulary for all languages, byte fallback, a tag for the language to translate into."""
+"""One SentencePiece vocabulary for all languages: byte fallback, target tags, placeholders.
+
+A tag ``<2fr>`` asks for the language to translate into. A placeholder ``⟦0⟧`` stands for something that a translation
+repeats as it is, such as a name, a number or a piece of markup; models learn to copy it.
+"""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -7,6 +11,7 @@ from pathlib import Path
 import sentencepiece
 
 PAD, UNK, BOS, EOS = range(4)
+PLACEHOLDERS = tuple(f"⟦{number}⟧" for number in range(8))
 
 
 def target_tag(language: str) -> str:
@@ -15,7 +20,13 @@ def target_tag(language: str) -> str:
 
 
 def train_tokenizer(
-    sentences: Iterable[str], path: Path, *, vocab_size: int, languages: Sequence[str], sample: int = 1_000_000
+    sentences: Iterable[str],
+    path: Path,
+    *,
+    vocab_size: int,
+    languages: Sequence[str],
+    placeholders: Sequence[str] = (),
+    sample: int = 1_000_000,
 ) -> "Tokenizer":
     """Learn a unigram vocabulary from ``sentences`` and write it to ``path``.
 
@@ -31,6 +42,7 @@ def train_tokenizer(
         character_coverage=0.9998,
         split_digits=True,
         control_symbols=[target_tag(language) for language in languages],
+        user_defined_symbols=list(placeholders),
         pad_id=PAD,
         unk_id=UNK,
         bos_id=BOS,
@@ -59,6 +71,12 @@ class Tokenizer:
         if tag == UNK:
             raise KeyError(language)
         return tag
+
+    @property
+    def placeholders(self) -> list[int]:
+        """Ids of the placeholders in their order; none in a vocabulary without them."""
+        ids = [self.model.piece_to_id(piece) for piece in PLACEHOLDERS]
+        return [piece for piece in ids if piece != UNK]
 
     def encode(self, text: str) -> list[int]:
         """Ids without tag, BOS or EOS."""

@@ -1,11 +1,19 @@
 """Training: ``python -m models.train --config FILE --data DIR --run DIR``, or the same after ``accelerate launch``.
 
-The same command goes on from the last checkpoint when the run directory has one.
+The same command goes on from the last checkpoint when the run directory has one. The budget may then be another: as
+long as the decay of the learning rate has not begun, a run that goes on with a later end is the run that had it from
+the start. ``--initial RUN`` starts from the weights of a finished run with another vocabulary
+(:mod:`models.transplant`).
+
+Minutes of the budget are minutes of computing: on a CPU the processor time of the main thread, so that a process that
+is stopped, or gets no processor, uses nothing up.
 """
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,11 +28,13 @@ from torch import Tensor, nn
 
 from models import checkpoint
 from models.config import Config, TrainingConfig
-from models.data import Batch, ParallelText, read_pairs
+from models.data import Batch, ParallelText
 from models.evaluate import Example, corpus_bleu
+from models.pairs import read_pairs
 from models.tokenizer import PAD, Tokenizer
+from models.transplant import transplant
 
-DEV_SENTENCES = 500
+DEV_SENTENCES = 200
 """Sentences a direction for the dev BLEU while training: enough to see the trend, few enough to be cheap."""
 
 
@@ -39,29 +49,56 @@ class Progressed:
     seconds: float = 0.0
     tokens: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    initial: dict[str, Any] | None = None
+    """Name, minutes and tokens of the run that gave the first weights."""
 
 
 def learning_rate(training: TrainingConfig, step: int, share: float) -> float:
-    """Linear warm-up, then linear decay to zero over the ``share`` of the budget that is used up."""
-    return training.learning_rate * min(1.0, (step + 1) / training.warmup_steps) * max(0.0, 1.0 - share)
+    """Linear warm-up, a constant, then linear decay to zero where the ``share`` of the budget used up nears one.
+
+    The constant makes the length of a run a late decision at no cost in quality (Hägele et al. 2024, arXiv:2405.18392).
+    """
+    decay = min(1.0, max(0.0, 1.0 - share) / training.decay_share)
+    return training.learning_rate * min(1.0, (step + 1) / training.warmup_steps) * decay
 
 
-def loss_of(model: nn.Module, batch: Batch, smoothing: float) -> tuple[Tensor, int]:
-    """Label-smoothed cross-entropy, a mean over the real target tokens, and how many those are."""
+def loss_of(
+    model: nn.Module, batch: Batch, smoothing: float, guidance: float = 0.0, shift: int = 0
+) -> tuple[Tensor, int]:
+    """Label-smoothed cross-entropy, a mean over the real target tokens, and how many those are.
+
+    Where a batch has links, ``guidance`` times the loss of the alignment is added.
+    """
     target = batch.target[:, 1:]
-    logits, _ = model(batch.source, batch.source_lengths, batch.target[:, :-1])
+    logits, attention = model(batch.source, batch.source_lengths, batch.target[:, :-1])
     loss = nn.functional.cross_entropy(
         logits.float().flatten(0, 1), target.flatten(), ignore_index=PAD, label_smoothing=smoothing
     )
+    if batch.links is not None and guidance and batch.links.shape[1]:
+        loss = loss + guidance * alignment_loss(attention, batch.links, shift)
     return loss, int((target != PAD).sum())
+
+
+def alignment_loss(attention: Tensor, links: Tensor, shift: int) -> Tensor:
+    """Cross-entropy of ``attention [B, T, S]`` to the aligned source tokens, alike for each of them, a mean over the
+    target tokens that have some (Garg et al. 2019, arXiv:1909.02074, equation 6).
+    """
+    sentence, target, source = links
+    linked = attention.new_zeros(attention.shape[:2]).index_put_(
+        (sentence, target), attention.new_ones(1), accumulate=True
+    )
+    weights = attention[sentence, target + shift, source].float().clamp(min=torch.finfo(torch.float32).tiny)
+    return -(weights.log() / linked[sentence, target]).sum() / (linked > 0).sum()
 
 
 class Trainer:
     """One run: a directory with its configuration, checkpoints, log and final weights."""
 
-    def __init__(self, config: Config, data: Path, run: Path, dev: Path | None, budget: "Budget") -> None:
+    def __init__(self, config: Config, data: Path, run: Path, dev: Sequence[Path], budget: "Budget") -> None:
         self.config, self.run, self.budget = config, run, budget
         self.text = ParallelText.load(data / "text.npz")
+        if config.training.alignment_weight:
+            self.text = self.text.aligned(data / "alignment.npz")
         self.tokenizer = Tokenizer(data / "tokenizer.model")
         if len(self.tokenizer) > config.model.vocab_size:
             raise ValueError(f"{len(self.tokenizer)} pieces in {data}, only {config.model.vocab_size} in {config.name}")
@@ -72,15 +109,17 @@ class Trainer:
         )
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.at = Progressed()
-        self.dev = [
-            Example(*sides)
-            for pair in (list(read_pairs([dev]))[:DEV_SENTENCES] if dev else [])
-            for sides in (
-                (pair.first, pair.second, config.data.source, config.data.target),
-                (pair.second, pair.first, config.data.target, config.data.source),
-            )
-        ]
+        self.dev = [example for file in dev for example in self.examples(file)]
+        # A CPU is shared with others, and a process on it may be stopped for a while.
+        self.clock = time.thread_time if self.accelerator.device.type == "cpu" else time.monotonic
         run.mkdir(parents=True, exist_ok=True)
+
+    def examples(self, file: Path) -> list[Example]:
+        """The first pairs of a dev set, both ways."""
+        first, second = self.config.data.pair_of(file).split("-")
+        pairs = list(islice(read_pairs([file]), DEV_SENTENCES))
+        forward = [Example(pair.first, pair.second, first, second) for pair in pairs]
+        return forward + [Example(pair.second, pair.first, second, first) for pair in pairs]
 
     @property
     def bare(self) -> Any:
@@ -107,19 +146,24 @@ class Trainer:
         self.optimizer.load_state_dict(content["optimizer"])
         self.at = Progressed(**content["at"])
 
+    def begin(self, initial: Path) -> None:
+        """Start from the weights of a finished run, unless there is a checkpoint to go on from."""
+        if self.at.step == 0:
+            run = checkpoint.Run.open(initial)
+            transplant(run, self.bare, self.tokenizer)
+            self.at.initial = {"name": run.config.name, "minutes": run.training.minutes, "tokens": run.training.tokens}
+
     def epoch(self) -> list[np.ndarray]:
         """This process's share of the batches of the current epoch; the same after a resume.
 
         Raises ``ValueError`` where there are fewer batches than processes: they would wait for each other for ever.
         """
         random = np.random.default_rng([self.config.training.seed, self.at.epoch])
-        examples = self.text.epoch(self.config.data.fractions, random)
+        examples = self.text.epoch(self.config.data.shares, random)
         batches = self.text.batches(examples, self.config.training.batch_tokens, random)
         processes = self.accelerator.num_processes
         if len(batches) < processes:
-            raise ValueError(
-                f"{len(batches)} batches of {sorted(self.config.data.fractions)} for {processes} processes"
-            )
+            raise ValueError(f"{len(batches)} batches of {sorted(self.config.data.shares)} for {processes} processes")
         return batches[self.accelerator.process_index : len(batches) // processes * processes : processes]
 
     def agreed(self, seconds: float) -> float:
@@ -136,7 +180,13 @@ class Trainer:
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
         batch = self.text.collate(examples.tolist()).to(self.accelerator.device)
         with self.accelerator.autocast():
-            loss, tokens = loss_of(self.model, batch, self.config.training.label_smoothing)
+            loss, tokens = loss_of(
+                self.model,
+                batch,
+                self.config.training.label_smoothing,
+                self.config.training.alignment_weight,
+                self.config.model.alignment_shift,
+            )
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.training.gradient_norm)
         self.optimizer.step()
@@ -164,14 +214,13 @@ class Trainer:
         with Progress(*columns, console=console, disable=not self.accelerator.is_main_process) as progress:
             bar = progress.add_task(self.config.name, total=1.0)
             losses: list[float] = []
-            mark = saved = time.monotonic()
-            tokens = 0
+            mark, saved, tokens = self.clock(), self.at.seconds, 0
             self.model.train()
             while (share := self.budget.share(self.at)) < 1:
                 batches = self.epoch()
                 for examples in batches[self.at.batch :]:
                     loss, count = self.learn(examples)
-                    now = time.monotonic()
+                    now = self.clock()
                     self.at.seconds += self.agreed(now - mark)
                     mark = now
                     self.at.step, self.at.batch = self.at.step + 1, self.at.batch + 1
@@ -180,11 +229,11 @@ class Trainer:
                     tokens += count
                     share = self.budget.share(self.at)
                     progress.update(bar, completed=share, description=f"loss {np.mean(losses[-50:]):.3f}")
-                    if now - saved > 60 * save_minutes or share >= 1:
-                        self.log(console, float(np.mean(losses)), tokens / (now - saved))
+                    if self.at.seconds - saved > 60 * save_minutes or share >= 1:
+                        self.log(console, float(np.mean(losses)), tokens / (self.at.seconds - saved))
                         self.save()
-                        mark = saved = time.monotonic()
-                        losses, tokens = [], 0
+                        mark, saved, tokens = self.clock(), self.at.seconds, 0
+                        losses = []
                     if share >= 1:
                         return
                 self.at.epoch, self.at.batch = self.at.epoch + 1, 0
@@ -201,8 +250,9 @@ class Trainer:
             tokens=self.at.tokens,
             minutes=round(self.at.seconds / 60, 1),
             device=str(self.accelerator.device.type),
-            corpora={name: pairs for name, pairs in self.text.pairs().items() if self.config.data.fractions.get(name)},
+            corpora={name: pairs for name, pairs in self.text.pairs().items() if self.config.data.shares.get(name)},
             history=self.at.history,
+            initial=self.at.initial,
         )
         (self.run / "training.json").write_text(training.model_dump_json(indent=2))
 
@@ -229,14 +279,19 @@ def main(
     config: Annotated[Path, typer.Option(help="configuration file")],
     data: Annotated[Path, typer.Option(help="directory that models.data wrote")],
     run: Annotated[Path, typer.Option(help="directory of this run; resumed if it has checkpoints")],
-    dev: Annotated[Path | None, typer.Option(help="TSV of dev sentences for BLEU while training")] = None,
-    max_minutes: Annotated[float, typer.Option(min=0.1, help="time budget, over all resumed parts")] = float("inf"),
+    dev: Annotated[list[Path], typer.Option(help="TSV of dev sentences for BLEU while training; repeatable")] = [],  # noqa: B006
+    initial: Annotated[Path | None, typer.Option(help="finished run whose weights a new run starts from")] = None,
+    max_minutes: Annotated[
+        float, typer.Option(min=0.1, help="budget of computing time, over all resumed parts")
+    ] = float("inf"),
     max_steps: Annotated[int, typer.Option(min=1, help="step budget, over all resumed parts")] = 100_000,
-    save_minutes: Annotated[float, typer.Option(help="minutes between checkpoints")] = 5.0,
+    save_minutes: Annotated[float, typer.Option(help="minutes of computing between checkpoints")] = 5.0,
 ) -> None:
     """Train a model, or go on training it."""
     trainer = Trainer(Config.load(config), data, run, dev, Budget(max_minutes, max_steps))
     trainer.resume()
+    if initial:
+        trainer.begin(initial)
     trainer.train(save_minutes=save_minutes)
     trainer.finish()
 

@@ -133,7 +133,8 @@ class Transformer(Translator):
             attention.append(weights)
         x = self.decoder_norm(x)
         logits = nn.functional.linear(x, self.embedding.weight, self.bias)
-        return logits, new_state, attention[self.config.alignment_layer].mean(dim=1)
+        alignment, head = attention[self.config.alignment_layer], self.config.alignment_head  # [B, H, T, S]
+        return logits, new_state, alignment.mean(dim=1) if head is None else alignment[:, head]
 
     def step(self, token: Tensor, position: int, memory: Tensors, state: Tensors) -> tuple[Tensor, Tensors, Tensor]:
         logits, state, attention = self.decode(token[:, None], memory, state, position)

@@ -51,9 +51,7 @@ def config(architecture: str) -> Config:
         model = BahdanauConfig(
             vocab_size=VOCABULARY, max_length=64, embedding_size=24, encoder_size=16, decoder_size=32, attention_size=20
         )
-    data = DataConfig(
-        source="en", target="fr", max_tokens=60, fractions={"invented": 1.0}, licences={"invented": "CC0"}
-    )
+    data = DataConfig(max_tokens=60, fractions={"en-fr": {"invented": 1.0}}, licences={"invented": "CC0"})
     training = TrainingConfig(batch_tokens=100, learning_rate=1e-3, warmup_steps=10)
     return Config(name=f"tiny-{architecture}", licence="CC0", model=model, data=data, training=training)
 
@@ -66,7 +64,7 @@ def write_run(path: Path, architecture: str) -> Run:
         sentences(400),
         path / "tokenizer.model",
         vocab_size=VOCABULARY,
-        languages=[settings.data.source, settings.data.target],
+        languages=settings.data.languages,
     )
     torch.manual_seed(7)
     model = checkpoint.build(settings)

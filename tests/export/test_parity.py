@@ -1,3 +1,6 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +11,8 @@ from export.package import Package
 from export.parity import SENTENCES, TOLERANCE, Parity, ParityError, compare, require
 from models.checkpoint import Run
 from models.data import pad
-from models.tokenizer import Tokenizer
-from tests.packages import VOCABULARY, sentences
+from models.tokenizer import BOS, Tokenizer
+from tests.packages import VOCABULARY, sentences, write_package, write_run
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +83,22 @@ def test_require_refuses(parity: Parity, reason: str) -> None:
 
 def test_require_accepts_at_the_edge() -> None:
     require(Parity(SENTENCES, SENTENCES, TOLERANCE))
+
+
+@pytest.mark.parametrize("head", [None, 2])
+def test_the_attention_of_a_graph_is_that_of_the_model(tmp_path: Path, head: int | None) -> None:
+    run = write_run(tmp_path / "run", "transformer")
+    chosen = run.config.model.model_copy(update={"alignment_head": head})
+    run = replace(run, config=run.config.model_copy(update={"model": chosen}))
+    package = write_package(run, tmp_path / "package")
+    assert package.manifest.alignment.heads == ("mean" if head is None else "2")
+    source, lengths, target = torch.tensor([[9, 10, 11, 12]]), torch.tensor([4]), [BOS, 20]
+    with torch.inference_mode():
+        _, attention = run.model()(source, lengths, torch.tensor([target]))
+    decoder = GraphDecoder(package, "fp32")
+    tensors = decoder.start(source.numpy(), lengths.numpy())
+    for position, token in enumerate(target):
+        step = {"token": np.array([token]), "position": np.array([position], np.int32), "top_k": np.array([1])}
+        result = decoder.run(decoder.decoder, {**tensors, **step})
+        tensors.update({spec.name: result[f"next_{spec.name}"] for spec in decoder.specs.state})
+        np.testing.assert_allclose(result["attention"], attention[:, position].numpy(), atol=1e-5)

@@ -1,5 +1,6 @@
 """Tiny seeded models, and a tiny corpus with the vocabulary learnt from it."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from models import checkpoint, data
+from models import checkpoint, data, train
 from models.config import Config
 from models.tokenizer import BOS, EOS, Tokenizer
 from tests.models.tiny import MODELS, VOCABULARY, sentences
@@ -117,3 +118,13 @@ def prepared(tmp_path_factory, corpus, toml) -> Path:
 @pytest.fixture(scope="session")
 def tokenizer(prepared) -> Tokenizer:
     return Tokenizer(prepared / "tokenizer.model")
+
+
+@pytest.fixture
+def finished(configure, architecture, prepared, tmp_path) -> checkpoint.Run:
+    """A run of three steps."""
+    budget = train.Budget(minutes=math.inf, steps=3)
+    trainer = train.Trainer(configure(architecture), prepared, tmp_path / "old", (), budget)
+    trainer.train(save_minutes=math.inf)
+    trainer.finish()
+    return checkpoint.Run.open(tmp_path / "old")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 import models
 from models.bahdanau import Bahdanau
 from models.checkpoint import build
-from models.config import BahdanauConfig, Config, TransformerConfig
+from models.config import BahdanauConfig, Config, DataConfig, TransformerConfig
 from models.transformer import Transformer
 
 SHIPPED = sorted((Path(models.__file__).parent / "configs").glob("*.toml"))
@@ -23,7 +23,7 @@ def test_shipped_configuration_builds_a_model_within_its_size(path):
     with torch.device("meta"):
         model = build(config)
     assert sum(parameter.numel() for parameter in model.parameters()) < BUDGET
-    assert config.name.endswith(f"{config.data.source}-{config.data.target}")
+    assert config.name.endswith("-".join(config.data.languages))
 
 
 def test_every_architecture_is_shipped():
@@ -47,6 +47,49 @@ def test_file_is_read(toml, configure):
     assert Config.load(toml) == configure("bahdanau")
 
 
+def several(configure):
+    fractions = {"en-fr": {"home": 1.0, "street": 0.01}, "en-de": {"home": 0.5}}
+    content = configure("bahdanau").data.model_dump() | {
+        "fractions": fractions,
+        "licences": {"home": "CC0"},
+        "least_agreement": {"street": 1.0},
+    }
+    return DataConfig.model_validate(content)
+
+
+def test_a_single_pair_of_languages_may_be_written_flat():
+    flat = DataConfig.model_validate({"source": "en", "target": "fr", "fractions": {"home": 0.5}})
+    assert flat == DataConfig(fractions={"en-fr": {"home": 0.5}})
+    assert flat.directions == [("en", "fr"), ("fr", "en")]
+
+
+def test_several_pairs_of_languages(configure):
+    data = several(configure)
+    assert data.languages == ["en", "fr", "de"]
+    assert data.directions == [("en", "fr"), ("fr", "en"), ("en", "de"), ("de", "en")]
+    assert data.shares == {"en-fr/home": 1.0, "en-fr/street": 0.01, "en-de/home": 0.5}
+    assert [data.licence(name) for name in ("en-de/home", "en-fr/street")] == ["CC0", None]
+    assert [data.least(name) for name in ("en-de/home", "en-fr/street")] == [None, 1.0]
+    assert [data.prepared(name) for name in ("en-de/home", "en-fr/street", "en-de/street")] == [1.0, 0.1, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "pair"), [("en-de.news.tsv.xz", "en-de"), ("news.en-fr.tsv", "en-fr"), ("en-fr.tsv", "en-fr")]
+)
+def test_the_name_of_a_file_says_its_languages(configure, name, pair):
+    assert several(configure).pair_of(Path("/en-de.d") / name) == pair
+
+
+@pytest.mark.parametrize("name", ["news.tsv", "en-fr.en-de.tsv", "en-it.tsv", "xen-fr.tsv"])
+def test_a_name_that_does_not_say_its_languages(configure, name):
+    with pytest.raises(ValueError, match=r"does not say which of en-fr, en-de"):
+        several(configure).pair_of(Path(name))
+
+
+def test_with_one_pair_of_languages_a_name_need_not_tell(configure):
+    assert configure("bahdanau").data.pair_of(Path("news.tsv")) == "en-fr"
+
+
 def test_json_round_trip(configure, architecture):
     config = configure(architecture)
     assert Config.model_validate_json(config.model_dump_json()) == config
@@ -61,7 +104,11 @@ def test_json_round_trip(configure, architecture):
         ("model", {"vocab_size": 70_000}, "model.transformer.vocab_size"),
         ("model", {"alignment_layer": 2}, "alignment_layer 2 is not one of 2 decoder layers"),
         ("model", {"alignment_layer": -3}, "alignment_layer -3 is not one of 2 decoder layers"),
-        ("data", {"fractions": {"home": 1.5}}, "data.fractions.home"),
+        ("model", {"alignment_head": 2}, "alignment_head 2 is not one of 2 heads"),
+        ("data", {"fractions": {"en-fr": {"home": 1.5}}}, "data.fractions.en-fr.home"),
+        ("data", {"fractions": {"english": {"home": 1.0}}}, "data.fractions.english"),
+        ("data", {"fractions": {}}, "data.fractions"),
+        ("training", {"decay_share": 0.0}, "training.decay_share"),
         ("data", {"max_tokens": 63}, "over model.max_length 64"),
         ("training", {"learning_rate": 0}, "training.learning_rate"),
         ("training", {"batch_tokens": 61}, "over training.batch_tokens 61"),

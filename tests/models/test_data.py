@@ -1,17 +1,21 @@
 """Parallel text: read, cleaned, tokenised once, and dealt out in batches by tokens."""
 
+import json
 import lzma
 
 import numpy as np
 import pytest
+import torch
 import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from models import data
-from models.config import Config
-from models.data import Column, Pair, ParallelText, is_clean, read_pairs
+from models.augment import BACKWARD, BOTH, FORWARD, Example
+from models.config import AugmentConfig, Config
+from models.data import Column, ParallelText
+from models.pairs import Pair
 from models.tokenizer import BOS, EOS, PAD, Tokenizer
 
 RESERVED = EOS + 1
@@ -21,50 +25,6 @@ def write(path, text):
     with lzma.open(path, "wt", encoding="utf-8") if path.suffix == ".xz" else path.open("w", encoding="utf-8") as file:
         file.write(text)
     return path
-
-
-@pytest.mark.parametrize("name", ["news.tsv", "news.tsv.xz"])
-def test_read_pairs(tmp_path, name):
-    path = write(tmp_path / name, " A cat. \tUn chat.\ttatoeba\textra\nÉté\t夏\n\tx\ty\n")
-    assert list(read_pairs([path])) == [
-        Pair("A cat.", "Un chat.", "tatoeba"),
-        Pair("Été", "夏", "news"),  # without a third column the corpus is the file
-        Pair("", "x", "y"),
-    ]
-
-
-def test_read_pairs_goes_through_all_files(tmp_path):
-    paths = [write(tmp_path / name, f"{name}\tx\n") for name in ("b.tsv", "a.tsv.xz")]
-    assert [pair.corpus for pair in read_pairs(paths)] == ["b", "a"]
-
-
-def test_windows_line_ends_are_not_part_of_the_corpus(tmp_path):
-    path = tmp_path / "windows.tsv"
-    path.write_bytes(b"a\tb\tc\r\n")
-    assert list(read_pairs([path])) == [Pair("a", "b", "c")]
-
-
-def test_a_line_with_one_column_is_named(tmp_path):
-    path = write(tmp_path / "broken.tsv.xz", "a\tb\nno second column\n")
-    with pytest.raises(ValueError, match=r"broken\.tsv\.xz:2: expected two tab-separated columns"):
-        list(read_pairs([path]))
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "clean"),
-    [
-        ("A cat.", "Un chat.", True),
-        ("", "Un chat.", False),
-        ("A cat.", "", False),
-        ("Paris", "Paris", True),  # names are the same in both languages
-        ("This was never translated.", "this was never translated.", False),
-        ("a" * 10, "b" * 45, True),
-        ("a" * 10, "b" * 46, False),
-        ("b" * 46, "a" * 10, False),
-    ],
-)
-def test_is_clean(first, second, clean):
-    assert is_clean(Pair(first, second, "x")) is clean
 
 
 @given(rows=st.lists(st.lists(st.integers(0, 65_535), max_size=5), max_size=6))
@@ -81,43 +41,68 @@ def test_column_refuses_what_does_not_fit():
         Column.pack([[65_536]])
 
 
-def make_text(lengths, seed=0):
-    """One pair for each ``(length of first, length of second)``, in corpora ``a`` and ``b`` by turns."""
+TAGS = np.array([[101, 102], [101, 103]])
+
+
+def make_text(lengths, seed=0, ways=None, prepared=(1.0, 1.0)):
+    """One pair for each ``(length of first, length of second)``, in corpora ``en-fr/a`` and ``en-de/b`` by turns."""
     random = np.random.default_rng(seed)
     sides = ([random.integers(RESERVED, 100, pair[side]) for pair in lengths] for side in (0, 1))
     first, second = (Column.pack(side) for side in sides)
-    return ParallelText((first, second), np.arange(len(lengths), dtype=np.uint8) % 2, ["a", "b"], (101, 102))
+    corpus = np.arange(len(lengths), dtype=np.uint8) % 2
+    ways = np.full(len(lengths), BOTH, np.uint8) if ways is None else np.array(ways, np.uint8)
+    return ParallelText((first, second), corpus, ways, ["en-fr/a", "en-de/b"], np.array(prepared), TAGS)
 
 
-def test_both_directions():
-    text = ParallelText(
-        (Column.pack([[10, 11]]), Column.pack([[20, 21, 22]])), np.zeros(1, np.uint8), ["a"], (101, 102)
-    )
+def test_both_directions_of_two_pairs_of_languages():
+    columns = Column.pack([[10, 11], [12]]), Column.pack([[20, 21, 22], [30]])
+    text = ParallelText(columns, np.arange(2), np.zeros(2), ["en-fr/a", "en-de/b"], np.ones(2), TAGS)
     forward, backward = text.collate([0]), text.collate([1])
     assert forward.source.tolist() == [[102, 10, 11, EOS]]  # into the second language
     assert forward.target.tolist() == [[BOS, 20, 21, 22, EOS]]
     assert backward.source.tolist() == [[101, 20, 21, 22, EOS]]
     assert backward.target.tolist() == [[BOS, 10, 11, EOS]]
-    both = text.collate([0, 1])
-    assert both.source.tolist() == [[102, 10, 11, EOS, PAD], [101, 20, 21, 22, EOS]]
-    assert both.source_lengths.tolist() == [4, 5]
-    assert both.target.tolist() == [[BOS, 20, 21, 22, EOS], [BOS, 10, 11, EOS, PAD]]
+    both = text.collate([0, 2, 3])
+    assert both.source.tolist() == [[102, 10, 11, EOS], [103, 12, EOS, PAD], [101, 30, EOS, PAD]]
+    assert both.source_lengths.tolist() == [4, 3, 3]
+    assert both.target.tolist() == [[BOS, 20, 21, 22, EOS], [BOS, 30, EOS, PAD, PAD], [BOS, 12, EOS, PAD, PAD]]
 
 
 def test_save_and_load(tmp_path):
-    text = make_text([(3, 4), (1, 9), (5, 5)])
+    text = make_text([(3, 4), (1, 9), (5, 5)], ways=[BOTH, FORWARD, BACKWARD], prepared=(0.5, 1.0))
     text.save(tmp_path / "text.npz")
     loaded = ParallelText.load(tmp_path / "text.npz")
     assert len(loaded) == 6
-    assert (loaded.names, loaded.tags) == (["a", "b"], (101, 102))
-    assert loaded.pairs() == {"a": 2, "b": 1}
+    assert loaded.names == ["en-fr/a", "en-de/b"]
+    assert (loaded.tags.tolist(), loaded.prepared.tolist()) == (TAGS.tolist(), [0.5, 1.0])
+    assert loaded.ways.tolist() == [BOTH, FORWARD, BACKWARD]
+    assert loaded.pairs() == {"en-fr/a": 2, "en-de/b": 1}
     for example in range(6):
-        for ours, theirs in zip(text.collate([example]), loaded.collate([example]), strict=True):
-            assert ours.tolist() == theirs.tolist()
+        ours, theirs = text.collate([example]), loaded.collate([example])
+        assert ours.source.tolist() == theirs.source.tolist()
+        assert ours.target.tolist() == theirs.target.tolist()
+
+
+def test_alignments_are_read_in_both_directions(tmp_path):
+    text = make_text([(3, 4), (2, 2)])
+    links = Column.pack([[256 * 0 + 3, 256 * 2 + 1], []])
+    np.savez(tmp_path / "alignment.npz", links=links.tokens, offsets=links.offsets)
+    aligned = text.aligned(tmp_path / "alignment.npz")
+    batch = aligned.collate([2, 0, 1])  # a pair without links, and the other in both directions
+    assert batch.links.tolist() == [[1, 1, 2, 2], [3, 1, 0, 2], [1, 3, 4, 2]]  # a source begins with its tag
+    assert text.collate([0]).links is None
+    assert aligned.collate([2]).links.shape == (3, 0)
+    assert batch.to(torch.device("cpu")).links.tolist() == batch.links.tolist()
+
+
+def test_alignments_of_another_text_are_refused(tmp_path):
+    np.savez(tmp_path / "alignment.npz", links=np.zeros(0, np.uint16), offsets=np.zeros(3, np.int64))
+    with pytest.raises(ValueError, match="aligns 2 pairs, and there are 3"):
+        make_text([(1, 1)] * 3).aligned(tmp_path / "alignment.npz")
 
 
 def test_load_executes_nothing(tmp_path):
-    names = ("first", "first_offsets", "second", "second_offsets", "corpus", "names", "tags")
+    names = ("first", "first_offsets", "second", "second_offsets", "corpus", "ways", "names", "prepared", "tags")
     np.savez(tmp_path / "text.npz", **{name: np.array([print], dtype=object) for name in names})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="allow_pickle=False"):
         ParallelText.load(tmp_path / "text.npz")
@@ -125,18 +110,29 @@ def test_load_executes_nothing(tmp_path):
 
 def test_an_epoch_takes_its_share_of_every_corpus_in_both_directions():
     text = make_text([(1, 1)] * 4000)
-    examples = text.epoch({"a": 1.0, "b": 0.25}, np.random.default_rng(0))
+    examples = text.epoch({"en-fr/a": 1.0, "en-de/b": 0.25}, np.random.default_rng(0))
     pairs, counts = np.unique(examples // 2, return_counts=True)
     assert (counts == 2).all()
     assert len(set(examples.tolist())) == len(examples)
     assert np.count_nonzero(pairs % 2 == 0) == 2000
     assert 420 < np.count_nonzero(pairs % 2) < 580
-    again = text.epoch({"a": 1.0, "b": 0.25}, np.random.default_rng(1))
+    again = text.epoch({"en-fr/a": 1.0, "en-de/b": 0.25}, np.random.default_rng(1))
     assert set(examples.tolist()) != set(again.tolist())
 
 
+def test_an_epoch_makes_up_for_what_was_not_prepared():
+    examples = make_text([(1, 1)] * 4000, prepared=(1.0, 0.5)).epoch({"en-de/b": 0.25}, np.random.default_rng(0))
+    assert 900 < len(examples) // 2 < 1100  # half of the 2000 pairs, which are half of the corpus
+
+
+def test_a_pair_is_learnt_in_its_direction_alone():
+    text = make_text([(1, 1)] * 3, ways=[BOTH, FORWARD, BACKWARD])
+    examples = text.epoch({"en-fr/a": 1.0, "en-de/b": 1.0}, np.random.default_rng(0))
+    assert sorted(examples.tolist()) == [0, 1, 2, 5]
+
+
 def test_a_corpus_that_is_not_named_is_left_out():
-    examples = make_text([(1, 1)] * 10).epoch({"b": 1.0}, np.random.default_rng(0))
+    examples = make_text([(1, 1)] * 10).epoch({"en-de/b": 1.0}, np.random.default_rng(0))
     assert sorted(set(examples // 2 % 2)) == [1]
 
 
@@ -179,12 +175,30 @@ def test_batches_depend_on_the_seed_alone():
 
 def test_tokenize_leaves_out_long_pairs(tokenizer, configure):
     config = configure("bahdanau").data.model_copy(update={"max_tokens": 12})
-    pairs = [Pair("A cat.", "Un chat.", "home"), Pair("cat " * 20, "chat", "home"), Pair("Dog", "Chien", "street")]
-    text = data.tokenize(pairs, tokenizer, config)
+    rows = [
+        ("A cat.", "Un chat.", "en-fr/home"),
+        ("cat " * 20, "chat", "en-fr/home"),
+        ("Dog", "Chien", "en-fr/street"),
+    ]
+    text = data.tokenize([Example(Pair(*row), FORWARD) for row in rows], tokenizer, config)
     assert len(text) == 4
-    assert text.pairs() == {"home": 1, "street": 1}
+    assert text.pairs() == {"en-fr/home": 1, "en-fr/street": 1}
     assert tokenizer.decode(text.columns[1][1].tolist()) == "Chien"
-    assert text.tags == (tokenizer.tag("en"), tokenizer.tag("fr"))
+    assert text.tags.tolist() == [[tokenizer.tag("en"), tokenizer.tag("fr")]] * 2
+    assert text.ways.tolist() == [FORWARD] * 2
+
+
+def configured(configure, fractions, **augment):
+    return configure("bahdanau").data.model_copy(update={"fractions": fractions, "augment": AugmentConfig(**augment)})
+
+
+def test_changed_copies_stay_in_their_corpus(configure):
+    pairs = [Pair("A cat.", "Un chat.", "en-fr/x"), Pair("A dog.", "Ein Hund.", "en-de/x")] * 2
+    examples = list(data.augment(pairs, configured(configure, {"en-fr": {}}, capitals=1.0, joined=1.0), seed=1))
+    assert len(examples) == 12
+    assert {example.pair.corpus for example in examples if "HUND" in example.pair.second} == {"en-de/x"}
+    assert not any("chat" in example.pair.second and "Hund" in example.pair.second for example in examples)
+    assert examples == list(data.augment(pairs, configured(configure, {"en-fr": {}}, capitals=1.0, joined=1.0), seed=1))
 
 
 app = typer.Typer()
@@ -206,11 +220,14 @@ def test_command(tmp_path, toml, corpus):
         ParallelText.load(tmp_path / "data" / "text.npz"),
         Tokenizer(tmp_path / "data" / "tokenizer.model"),
     )
-    assert text.pairs() == {"home": 100, "street": 50}  # once each, nothing from elsewhere
-    assert rows["home"][3:8:2] == ["201", "200", "100"]
-    lines = [line.split("\t") for line in corpus.read_text().splitlines()]
-    for i in (0, 70, 149):
-        assert [tokenizer.decode(column[i].tolist()) for column in text.columns] == lines[i][:2]
+    assert text.pairs() == {"en-fr/home": 100, "en-fr/street": 50}  # once each, nothing from elsewhere
+    assert rows["en-fr/home"][3:6:2] == ["201", "100"]
+    counts = json.loads((tmp_path / "data" / "clean.json").read_text())
+    assert counts["en-fr/home"] == {"kept": 100, "repeated": 100, "empty": 1}
+    lines = {tuple(line.split("\t")[:2]) for line in corpus.read_text().splitlines()}
+    found = {tuple(tokenizer.decode(column[i].tolist()) for column in text.columns) for i in range(150)}
+    assert found < lines
+    assert len(found) == 150
     assert len(tokenizer) == Config.load(toml).model.vocab_size
 
 

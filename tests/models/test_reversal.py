@@ -21,7 +21,7 @@ def trained(request):
 
 
 def test_sequences_are_mirrored():
-    for source, length, target in zip(*HELD_OUT, strict=True):
+    for source, length, target in zip(HELD_OUT.source, HELD_OUT.source_lengths, HELD_OUT.target, strict=True):
         n = int(length) - 1
         letters = source[:n].tolist()
         assert toy.SHORTEST <= n <= toy.LONGEST

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, target_tag, train_tokenizer
+from models.tokenizer import BOS, EOS, PAD, PLACEHOLDERS, UNK, Tokenizer, target_tag, train_tokenizer
 from tests.models.tiny import VOCABULARY, sentences
 
 
@@ -71,6 +71,39 @@ def test_decoding_ends_at_eos_and_skips_symbols(tokenizer):
     assert tokenizer.decode([BOS, *ids, EOS, *ids, PAD]) == "a cat"
     assert tokenizer.decode([EOS]) == ""
     assert tokenizer.decode([]) == ""
+
+
+@pytest.fixture(scope="module")
+def holding(tmp_path_factory):
+    """A vocabulary with placeholders."""
+    path = tmp_path_factory.mktemp("vocabulary") / "tokenizer.model"
+    texts = [text for pair in sentences(300, seed=2) for text in pair]
+    return train_tokenizer(texts, path, vocab_size=VOCABULARY, languages=["en", "fr"], placeholders=PLACEHOLDERS)
+
+
+@pytest.mark.parametrize(
+    "text", ["⟦0⟧", "See ⟦3⟧.", "⟦0⟧ and ⟦7⟧", "(⟦1⟧)", "⟦2⟧'s cat", "l'⟦2⟧", "⟦0⟧⟦1⟧", "the⟦4⟧cat", "⟦5⟧ ⟦5⟧ !"]
+)
+def test_placeholders_are_whole_and_come_back(holding, text):
+    ids = holding.encode(text)
+    found = [holding.model.id_to_piece(i) for i in ids if i in holding.placeholders]
+    assert "".join(found) == "".join(re.findall("⟦.⟧", text))
+    assert holding.decode(ids) == text
+
+
+def test_placeholders_are_numbered(holding):
+    assert [holding.model.id_to_piece(i) for i in holding.placeholders] == [f"⟦{i}⟧" for i in range(8)]
+
+
+@pytest.mark.parametrize("text", ["⟦8⟧", "⟦a⟧", "⟦0", "[0]", "⟦00⟧"])
+def test_what_is_no_placeholder(holding, text):
+    ids = holding.encode(text)
+    assert not set(ids) & set(holding.placeholders)
+    assert holding.decode(ids) == text
+
+
+def test_a_vocabulary_may_have_no_placeholders(tokenizer):
+    assert tokenizer.placeholders == []
 
 
 def corpus():

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,8 +18,8 @@ from typer.testing import CliRunner
 import models
 from models import checkpoint, train
 from models.config import Config
-from models.data import Batch
-from models.train import Budget, Trainer, has_bf16, learning_rate, loss_of
+from models.data import Batch, Column
+from models.train import Budget, Trainer, alignment_loss, has_bf16, learning_rate, loss_of
 
 NEVER = math.inf
 ROOT = Path(models.__file__).parent.parent
@@ -33,7 +34,7 @@ def fp32(monkeypatch):
 def trainer(configure, architecture, prepared, tmp_path):
     """Makes a trainer whose run is a directory of ``tmp_path``."""
 
-    def make(run="run", steps=1000, minutes=NEVER, dev=None, **training):
+    def make(run="run", steps=1000, minutes=NEVER, dev=(), **training):
         return Trainer(configure(architecture, **training), prepared, tmp_path / run, dev, Budget(minutes, steps))
 
     return make
@@ -46,6 +47,12 @@ def test_learning_rate_at_its_edges(configure):
     assert learning_rate(training, 1, 0.5) == pytest.approx(0.2)
     assert learning_rate(training, 100, 1.0) == 0
     assert learning_rate(training, 100, 1.7) == 0
+
+
+def test_learning_rate_is_constant_before_the_decay(configure):
+    training = configure("transformer", learning_rate=0.8, warmup_steps=4, decay_share=0.25).training
+    rates = [learning_rate(training, 100, share) for share in (0.0, 0.5, 0.75, 0.875, 1.0)]
+    assert rates == pytest.approx([0.8, 0.8, 0.8, 0.4, 0.0])
 
 
 def test_budget_is_used_up_by_whichever_comes_first():
@@ -72,6 +79,46 @@ def test_loss_is_a_mean_over_the_real_tokens(smoothing):
     plain = (2 * likely + 2 * other) / 4
     assert tokens == 4
     assert loss.item() == pytest.approx((1 - smoothing) * plain + smoothing * (likely + 7 * other) / 8)
+
+
+def test_alignment_loss_by_hand():
+    attention = torch.tensor([[[0.0, 0.5, 0.5], [0.0, 0.2, 0.8]], [[0.1, 0.6, 0.3], [1.0, 0.0, 0.0]]])
+    links = torch.tensor([[0, 0, 1], [0, 0, 0], [1, 2, 1]])  # the first token of both, of two words and of one
+    assert alignment_loss(attention, links, 0).item() == pytest.approx(-(math.log(0.5) + math.log(0.6)) / 2)
+    one = torch.tensor([[0], [0], [2]])
+    assert alignment_loss(attention, one, 1).item() == pytest.approx(-math.log(0.8))
+    never = torch.tensor([[1], [1], [1]])
+    assert math.isfinite(alignment_loss(attention, never, 0).item())
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_guided_attention_learns_its_alignment(configure, architecture, batch, shift):
+    config = configure(architecture, dropout=0.0)
+    model = checkpoint.build(
+        config.model_copy(update={"model": config.model.model_copy(update={"alignment_shift": shift})})
+    )
+    rows = [(b, t, t % 2 + 1) for b in range(3) for t in range(int((batch.target[b] > 0).sum()) - 2)]
+    guided = batch._replace(links=torch.tensor(rows).T)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    looked = []
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss_of(model, guided, 0.1, guidance=1.0, shift=shift)[0].backward()
+        optimizer.step()
+        with torch.inference_mode():
+            _, attention = model(batch.source, batch.source_lengths, batch.target[:, :-1])
+        looked.append(np.mean([attention[b, t + shift, s].item() for b, t, s in rows]))
+    assert looked[0] < 0.4
+    assert looked[-1] > 0.75
+
+
+def test_links_count_only_where_they_weigh(model, batch):
+    guided = batch._replace(links=torch.tensor([[0], [0], [1]]))
+    none = batch._replace(links=torch.zeros(3, 0, dtype=torch.long))
+    plain = loss_of(model, batch, 0.1)[0]
+    assert torch.equal(plain, loss_of(model, guided, 0.1)[0])
+    assert torch.equal(plain, loss_of(model, none, 0.1, guidance=1.0)[0])
+    assert loss_of(model, guided, 0.1, guidance=1.0)[0] > plain
 
 
 def losses_of(trainer, steps):
@@ -175,9 +222,9 @@ def test_processes_share_an_epoch(trainer, monkeypatch):
 
 def test_no_text_is_an_error_and_no_endless_loop(configure, prepared, tmp_path):
     content = configure("bahdanau").model_dump()
-    content["data"]["fractions"] = {"elsewhere": 1.0}
-    trainer = Trainer(Config.model_validate(content), prepared, tmp_path, None, Budget(NEVER, 5))
-    with pytest.raises(ValueError, match=r"0 batches of \['elsewhere'\]"):
+    content["data"]["fractions"] = {"en-fr": {"elsewhere": 1.0}}
+    trainer = Trainer(Config.model_validate(content), prepared, tmp_path, (), Budget(NEVER, 5))
+    with pytest.raises(ValueError, match=r"0 batches of \['en-fr/elsewhere'\]"):
         trainer.train(save_minutes=NEVER)
 
 
@@ -185,17 +232,18 @@ def test_a_vocabulary_too_large_for_the_model_is_an_error(configure, prepared, t
     content = configure("bahdanau").model_dump()
     content["model"]["vocab_size"] = 100
     with pytest.raises(ValueError, match="340 pieces"):
-        Trainer(Config.model_validate(content), prepared, tmp_path, None, Budget(NEVER, 5))
+        Trainer(Config.model_validate(content), prepared, tmp_path, (), Budget(NEVER, 5))
 
 
-def test_the_budget_of_minutes(trainer, monkeypatch):
+def test_the_budget_of_minutes(trainer):
     """With six seconds a step, half a minute is five steps; what came before a resume counts."""
-    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=iter(range(0, 10_000, 6)).__next__))
     learner = trainer(minutes=0.5)
+    learner.clock = iter(range(0, 10_000, 6)).__next__
     learner.train(save_minutes=NEVER)
     assert learner.at.step == 5
     assert learner.at.seconds == 30
     longer = trainer(minutes=0.8)
+    longer.clock = iter(range(0, 10_000, 6)).__next__
     longer.resume()
     longer.train(save_minutes=NEVER)
     assert longer.at.step == 8
@@ -205,10 +253,38 @@ def test_the_budget_of_minutes(trainer, monkeypatch):
     assert over.at.step == 8
 
 
+def test_a_process_that_is_stopped_uses_no_budget_up(trainer):
+    """What a stop looks like from inside: time goes by, and the process computes nothing."""
+    learner = trainer(steps=3)
+    learn = learner.learn
+
+    def held_up(examples):
+        time.sleep(0.3)
+        return learn(examples)
+
+    learner.learn = held_up
+    began = time.monotonic()
+    learner.train(save_minutes=NEVER)
+    assert 0 < learner.at.seconds < time.monotonic() - began - 0.8
+
+
+def test_the_horizon_can_be_moved_before_the_decay_begins(trainer):
+    """A run that is told its end later is the run that knew it from the start."""
+    known = trainer("known", steps=10, decay_share=0.4)
+    known.train(save_minutes=NEVER)
+    with pytest.raises(KilledError):
+        kill_at(trainer("told", steps=100, decay_share=0.4), 5).train(save_minutes=0)
+    told = trainer("told", steps=10, decay_share=0.4)
+    told.resume()
+    told.train(save_minutes=NEVER)
+    weights = known.bare.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in told.bare.state_dict().items())
+
+
 def test_log_and_checkpoints(trainer, prepared, tmp_path):
     dev = tmp_path / "dev.tsv"
     dev.write_text("The cat.\tLe chat.\nA dog.\tUn chien.\n")
-    learner = trainer(steps=4, average_last=2, dev=dev)
+    learner = trainer(steps=4, average_last=2, dev=[dev])
     learner.train(save_minutes=0)
     assert [path.name for path in learner.checkpoints()] == ["step-0000003.pt", "step-0000004.pt"]
     rows = [json.loads(line) for line in (learner.run / "log.jsonl").read_text().splitlines()]
@@ -230,7 +306,7 @@ def test_command(configure, toml, prepared, tmp_path):
     run = checkpoint.Run.open(tmp_path)
     assert run.config == configure("bahdanau")
     assert run.training.steps == 6
-    assert run.training.corpora == {"home": 100, "street": 50}
+    assert run.training.corpora == {"en-fr/home": 100, "en-fr/street": 50}
     assert run.tokenizer.read_bytes() == (prepared / "tokenizer.model").read_bytes()
     states = [checkpoint.load(path)["model"] for path in sorted(tmp_path.glob("step-*.pt"))]
     assert len(states) == run.config.training.average_last
@@ -240,6 +316,25 @@ def test_command(configure, toml, prepared, tmp_path):
         torch.testing.assert_close(tensor, torch.stack([state[name] for state in states]).mean(0))
 
 
+def test_a_guided_run_reads_its_alignments(configure, architecture, prepared, tmp_path):
+    budget = Budget(NEVER, 2)
+    with pytest.raises(FileNotFoundError, match=r"alignment\.npz"):
+        Trainer(configure(architecture, alignment_weight=0.05), prepared, tmp_path / "run", (), budget)
+    for file in prepared.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    pairs = len(np.load(prepared / "text.npz")["corpus"])
+    links = Column.pack([[257]] * pairs)  # the second sub-words of all
+    np.savez(tmp_path / "alignment.npz", links=links.tokens, offsets=links.offsets)
+    weights = []
+    for weight in (0.0, 0.05):
+        learner = Trainer(
+            configure(architecture, alignment_weight=weight), tmp_path, tmp_path / f"{weight}", (), budget
+        )
+        learner.train(save_minutes=NEVER)
+        weights.append(torch.cat([parameter.flatten() for parameter in learner.bare.parameters()]))
+    assert not torch.equal(*weights)
+
+
 DRIVER = """
 import sys, torch
 from pathlib import Path
@@ -247,7 +342,7 @@ from models.config import Config
 from models.train import Budget, Trainer
 
 toml, data, run = map(Path, sys.argv[1:])
-trainer = Trainer(Config.load(toml), data, run, None, Budget(minutes=0.01, steps=1_000_000))
+trainer = Trainer(Config.load(toml), data, run, (), Budget(minutes=0.01, steps=1_000_000))
 trainer.train(save_minutes=1)
 total = sum(parameter.double().abs().sum().item() for parameter in trainer.bare.parameters())
 (run / f"{trainer.accelerator.process_index}.txt").write_text(f"{trainer.at.step} {total!r}")

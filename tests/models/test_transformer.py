@@ -72,6 +72,19 @@ def test_alignment_is_the_chosen_layer_averaged_over_its_heads(configure, batch,
     assert not torch.allclose(heads[0], heads[1])
 
 
+def test_alignment_is_the_chosen_head(configure, batch):
+    config = configure("transformer")
+    found = []
+    for head in (None, 0, 1):
+        chosen = config.model.model_copy(update={"alignment_head": head})
+        model = build(config.model_copy(update={"model": chosen})).eval()
+        with torch.inference_mode():
+            found.append(model(batch.source, batch.source_lengths, batch.target)[1])
+    mean, first, second = found
+    torch.testing.assert_close(mean, (first + second) / 2)
+    assert not torch.allclose(first, second)
+
+
 def test_longer_than_the_position_table_is_an_error(model):
     too_long = torch.full((1, model.config.max_length + 1), 9)
     with pytest.raises(RuntimeError):

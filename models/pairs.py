@@ -1,0 +1,27 @@
+"""Reading parallel text: ``english<TAB>french<TAB>corpus`` lines, any two languages."""
+
+import lzma
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Pair(NamedTuple):
+    first: str
+    second: str
+    corpus: str
+
+
+def read_pairs(paths: Sequence[Path]) -> Iterator[Pair]:
+    """Lines of TSV files, plain or ``.xz``; without a third column the file's name is the corpus.
+
+    Raises ``ValueError`` naming file and line that has too few columns.
+    """
+    for path in paths:
+        name = path.name.removesuffix(".xz").removesuffix(".tsv")
+        with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                columns = line.rstrip("\n").split("\t")
+                if len(columns) < 2:
+                    raise ValueError(f"{path}:{number}: expected two tab-separated columns or more")
+                yield Pair(columns[0].strip(), columns[1].strip(), columns[2] if len(columns) > 2 else name)
