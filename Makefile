@@ -2,8 +2,9 @@
 
 HOST     ?= 127.0.0.1
 PORT     ?= 3000
+SERVICE  ?= service.service:Attentive
 DEVICE   ?= cpu# cpu or gpu: which lock file the serving environment is made from
-GRACE    ?= 30# seconds a stopping server gives the requests in flight
+GRACE    ?= 5# seconds a stopping server gives its last replies to reach their readers
 DURATION ?= 60# seconds of load
 USERS    ?= 8
 P95      ?= 1000# milliseconds
@@ -27,7 +28,7 @@ export BENTOML_HOME := $(CURDIR)/.bentoml
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help serve test check format data train export evaluate consistency bench limit arrivals soak companions timeline \
-	loadtest docs bento image lock clean
+	loadtest overload disruption docs bento image lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +36,7 @@ help:  ## list the commands
 # The server keeps its metrics under BENTOML_HOME and empties them when it starts, so each port has its own.
 serve: export BENTOML_HOME := $(CURDIR)/.bentoml/$(PORT)
 serve: $(SERVE)/ready  ## serve the shipped packages on HOST:PORT; DEVICE=gpu for onnxruntime-gpu
-	$(SERVE)/bin/bentoml serve service.service:Attentive --host $(HOST) --port $(PORT) \
+	$(SERVE)/bin/bentoml serve $(SERVICE) --host $(HOST) --port $(PORT) \
 		--timeout-graceful-shutdown $(GRACE)
 
 test: $(VENV)/ready  ## run all tests that need no GPU
@@ -100,6 +101,12 @@ timeline: $(VENV)/ready  ## draw docs/engine-timeline.png, sentences joining and
 loadtest: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## Locust for DURATION seconds with USERS users, limit P95 ms; URL=... for a running server
 	$(RUN_PY) -m loadtests.run --users $(USERS) --duration $(DURATION) --p95 $(P95) $(if $(URL),--url $(URL)) $(ARGS)
 
+overload: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## what the server does with 1, 2, 4 and 8 times its capacity; URL=... for a running server
+	$(RUN_PY) -m loadtests.overload $(if $(URL),--url $(URL)) $(ARGS)
+
+disruption: $(VENV)/ready $(SERVE)/ready  ## what clients notice when the server is stopped, and when a worker is killed
+	$(RUN_PY) -m loadtests.disruption $(ARGS)
+
 docs: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## renew what the documentation measured, from reports/ and the shipped packages
 	$(RUN_PY) -m loadtests.docs $(if $(URL),--url $(URL)) $(ARGS)
 
@@ -111,9 +118,9 @@ image: bento  ## build the container image with BACKEND
 
 # pip must find a CPU build of torch (PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL), or CUDA's libraries end up in dev.lock.
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile --quiet --upgrade --strip-extras --allow-unsafe \
-	--no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host pyproject.toml
+	--no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra serve pyproject.toml
 lock: $(VENV)/ready  ## compile the lock files anew from pyproject.toml
-	$(COMPILE) --extra cpu --extra train --extra load --extra bench --extra dev --output-file requirements/dev.lock
+	$(COMPILE) --extra client --extra cpu --extra train --extra load --extra bench --extra dev --output-file requirements/dev.lock
 	sed 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements/dev.lock > $(VENV)/dev.lock && mv $(VENV)/dev.lock requirements/dev.lock
 	$(COMPILE) --extra cpu --constraint requirements/dev.lock --output-file requirements/cpu.lock
 	$(COMPILE) --extra gpu --constraint requirements/dev.lock --output-file requirements/gpu.lock

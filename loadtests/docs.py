@@ -18,16 +18,17 @@ import matplotlib as mpl
 import typer
 from rich.table import Table
 
-from loadtests import arrivals, heatmap
+from loadtests import arrivals, disruption_report, heatmap
 from loadtests.engine_report import Case, label, tables, times
 from loadtests.evaluate import markdown
 from loadtests.machine import ROOT
 from loadtests.peers.attentive import Attentive
 from loadtests.server import served
-from service.settings import markdown_table
+from service import metrics, settings
 
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
+OPERATIONS = DOCS / "operations.md"
 RESULTS = DOCS / "results"
 REPORTS = (
     "quality.json",
@@ -37,6 +38,7 @@ REPORTS = (
     "arrivals.json",
     "soak.json",
     "companions.json",
+    "disruption.json",
 )
 EXAMPLE = {"text": "I drink milk.", "target": "fr", "attention": "alignment"}
 PICTURED = "The little girl is reading a book in the garden."
@@ -201,6 +203,12 @@ def companions_table(report: dict[str, Any]) -> str:
     return f"{grid(columns, rows, 2)}\n\n{where(report)}"
 
 
+def disruption_table(report: dict[str, Any]) -> str:
+    """What clients notice of a worker that dies, and of a server that stops."""
+    parts = [shown(disruption_report.table(report)), disruption_report.stop_line(report["stop"])]
+    return "\n\n".join([*parts, f"{report['clients']} clients. {where(report)}"])
+
+
 def timeline_caption(report: dict[str, Any]) -> str:
     """The picture and what it is of."""
 
@@ -249,7 +257,13 @@ PAGES: dict[Path, dict[str, Part]] = {
         "soak": Part(RESULTS / "soak.json", "make soak", soak_table),
         "companions": Part(RESULTS / "companions.json", f"make companions {SETS}", companions_table),
     },
+    OPERATIONS: {"disruption": Part(RESULTS / "disruption.json", "make disruption", disruption_table)},
 }
+FROM_CODE: dict[Path, dict[str, Callable[[], str]]] = {
+    README: {"settings": settings.markdown_table},
+    OPERATIONS: {"metrics": metrics.markdown_table},
+}
+"""Parts that nobody has to measure."""
 
 
 def render(page: Path) -> str:
@@ -257,7 +271,9 @@ def render(page: Path) -> str:
     text = page.read_text(encoding="utf-8")
     for name, part in PAGES[page].items():
         text = replace(text, name, part.text())
-    return replace(text, "settings", markdown_table()) if page == README else text
+    for name, table in FROM_CODE.get(page, {}).items():
+        text = replace(text, name, table())
+    return text
 
 
 def ask(url: str) -> None:
@@ -272,7 +288,7 @@ def main(
     url: Annotated[str | None, typer.Option(help="running server; without it one is started and stopped")] = None,
     reports: Annotated[Path, typer.Option(help="where the commands that measure wrote")] = Path("reports"),
 ) -> None:
-    """Renew docs/results, docs/attention.png, README.md and docs/engine.md."""
+    """Renew docs/results, docs/attention.png, README.md, docs/engine.md and docs/operations.md."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     for name in REPORTS:
         if (reports / name).exists():

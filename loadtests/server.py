@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import httpx
 
@@ -21,10 +22,17 @@ POLL_SECONDS = 0.1
 EXISTS = 0
 """The signal that only asks whether there is anybody to receive it."""
 LOG_LINES = 20
+NO_CACHE = MappingProxyType({"ATTENTIVE_CACHE_BYTES": "0"})
+"""What is measured is translating, not remembering."""
 
 
 class ServerError(Exception):
     """There is no server to measure; the message says why."""
+
+
+class Started(NamedTuple):
+    url: str
+    process: subprocess.Popen[bytes]
 
 
 @contextmanager
@@ -35,23 +43,38 @@ def served(
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[str]:
     """Base address of a server that is ready: ``url``, or without one that of ``make serve`` on a free port
-    with ``environment`` added to this process's.
+    with ``environment`` added to this process's, and no cache of translations unless these ask for one.
 
     Raises ``ServerError``. A server that was started here writes to ``log`` and is stopped at the end, come what may.
     """
-    if url is not None:
-        url = url.rstrip("/")
-        if not ready(url):
-            raise ServerError(f"{url}/readyz does not answer with 200")
-        yield url
+    if url is None:
+        with started(log, ready_seconds, environment) as server:
+            yield server.url
         return
+    url = url.rstrip("/")
+    if not ready(url):
+        raise ServerError(f"{url}/readyz does not answer with 200")
+    yield url
+
+
+@contextmanager
+def started(
+    log: Path,
+    ready_seconds: float = READY_SECONDS,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    service: str | None = None,
+) -> Iterator[Started]:
+    """A server of our own, see :func:`served`; ``service``: another one than that of the project."""
     port = free_port()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
         process = subprocess.Popen(
-            ["make", "--no-print-directory", "serve", "HOST=127.0.0.1", f"PORT={port}"],
+            [
+                *("make", "--no-print-directory", "serve", "HOST=127.0.0.1", f"PORT={port}"),
+                *([f"SERVICE={service}"] if service else []),
+            ],
             cwd=ROOT,
-            env={**os.environ, **environment},
+            env={**NO_CACHE, **os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -59,7 +82,7 @@ def served(
         )
     try:
         wait(f"http://127.0.0.1:{port}", process, log, ready_seconds)
-        yield f"http://127.0.0.1:{port}"
+        yield Started(f"http://127.0.0.1:{port}", process)
     finally:
         stop(process)
 

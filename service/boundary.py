@@ -10,9 +10,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import errors, metrics
+from service.logs import Record, recording
+from service.tracing import Tracing
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 """What is taken over from the caller's X-Request-ID; anything else is replaced."""
+FOREIGN = frozenset({"/livez", "/readyz", "/translate_batch"})
+"""BentoML's own routes, which do not tell their names."""
 CLIENT_GONE = 499
 """Nobody reads this status; it is what the metrics count."""
 
@@ -20,26 +24,31 @@ CLIENT_GONE = 499
 class Boundary:
     """ASGI middleware. Where it is there twice, around BentoML and within, only the outer one acts."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, tracing: Tracing | None = None) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
+        self.tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or "request_id" in scope.setdefault("state", {}):
             return await self.app(scope, receive, send)
-        request_id = scope["state"]["request_id"] = _request_id(Headers(scope=scope))
-        started, status = time.perf_counter(), 0
+        request_id = scope["state"]["request_id"] = identify(Headers(scope=scope))
+        record, status = Record(request_id), 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            else:
+                record.bytes_out += len(message.get("body", b""))
             await send(message)
 
         try:
             body = await _read(scope, receive, self.max_body_bytes)
-            await self.app(scope, _replay(body, receive), send_with_id)
+            record.bytes_in = len(body)
+            with recording(record):
+                await self.app(scope, _replay(body, receive), send_with_id)
         except ClientDisconnect:
             await Response(status_code=CLIENT_GONE)(scope, receive, send_with_id)
         except Exception as error:  # noqa: BLE001 - the last catch
@@ -48,14 +57,26 @@ class Boundary:
                 errors.log_unexpected(error, request_id)
             if not status:
                 metrics.REFUSED.labels(failure.code).inc()
-                await errors.response(failure, request_id)(scope, receive, send_with_id)
+                answer = errors.response(failure, request_id, scope["path"])
+                await answer(scope, receive, send_with_id)
         finally:
-            route = getattr(scope.get("route"), "path", "") or "unmatched"
+            route = _route(scope)
             metrics.REQUESTS.labels(route, str(status)).inc()
-            metrics.REQUEST_SECONDS.labels(route).observe(time.perf_counter() - started)
+            metrics.REQUEST_SECONDS.labels(route).observe(time.perf_counter() - record.start)
+            record.answered(scope["method"], route, status)
+            if self.tracing is not None:
+                self.tracing.trace(record, Headers(scope=scope))
+            record.log()
 
 
-def _request_id(headers: Headers) -> str:
+def _route(scope: Scope) -> str:
+    """A route's template: of those there is a limited number."""
+    found = getattr(scope.get("route"), "path", "")
+    return found or (scope["path"] if scope["path"] in FOREIGN else "unmatched")
+
+
+def identify(headers: Headers) -> str:
+    """The caller's own, where it is fit to be logged; else a new one."""
     given = headers.get("x-request-id", "")
     return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 

@@ -3,18 +3,23 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 from typing import TypeVar
 
+import psutil
 from pydantic import ValidationError
 
-from service import errors, metrics, reply
+from service import errors, html, logs, metrics
+from service.admission import Admission
+from service.cache import Cache
 from service.dispatch import Dispatch
 from service.engine import Hypothesis, Job
 from service.languages import NAMES
-from service.plan import Piece, Plan, Planner
-from service.registry import Model, Registry, open_models
+from service.plan import Plan, Planner, clean
+from service.registry import Model, Opened, Registry
 from service.schemas import (
     AlignmentSource,
     BatchItem,
@@ -22,18 +27,26 @@ from service.schemas import (
     ErrorDetail,
     LanguageInfo,
     ModelInfo,
+    Sentence,
     TranslateReply,
     TranslateRequest,
+    Translation,
 )
+from service.serving import Packages, Serving
 from service.settings import Settings
+from service.text.glossary import Glossary
+from service.text.protect import Protected
+from service.work import Work
 
 logger = logging.getLogger("attentive")
 
 T = TypeVar("T")
 
+START_S = 5.0
+"""Seconds that a request waits for a server that is starting: one that follows a dead one is soon there."""
+
 INLINE_CHARS = 5000
 """Longer requests are cut into sentences and sub-words in a thread, so that the others do not wait for them."""
-WARM_UP = "Hello."
 
 
 class Translator:
@@ -44,12 +57,26 @@ class Translator:
 
     def __init__(self, settings: Settings, registry: Registry | None = None) -> None:
         self.settings = settings
-        self._serve(registry or Registry())
+        self.packages = Packages(settings, registry.models if registry else ())
+        self.cache = Cache(settings.cache_bytes)
+        self.admission = Admission(settings.latency_objective_ms / 1000, settings.slots * settings.decode_threads // 2)
         self.in_flight = 0
         self.idle = asyncio.Event()
         self.idle.set()
+        self._started = asyncio.Event()
+        self._started.set()
         self._warm = False
         self._draining = False
+        self._cut = False
+        self._deadlines: set[asyncio.Timeout] = set()
+
+    @property
+    def registry(self) -> Registry:
+        return self.packages.serving.registry
+
+    @property
+    def planner(self) -> Planner:
+        return self.packages.serving.planner
 
     @property
     def ready(self) -> bool:
@@ -60,56 +87,76 @@ class Translator:
 
         A package that fails is left out and logged. Without any, the translator stays not ready.
         """
-        if not self.registry.models:
-            models = await asyncio.to_thread(open_models, self.settings)
-            self._serve(Registry(models, default=self.settings.default_model))
-        warm = [model for model in self.registry.models if await self._warm_up(model)]
-        self._serve(Registry(warm, default=self.settings.default_model))
-        self._warm = bool(self.registry.models)
+        self._started.clear()
+        try:
+            await self.packages.start()
+            self._warm = bool(self.registry.models)
+        finally:
+            self._started.set()
         if not self._warm:
             logger.error("no package in %s can be served", self.settings.packages)
 
-    def _serve(self, registry: Registry) -> None:
-        self.registry = registry
-        self.planner = Planner(registry, self.settings.detect_confidence)
-
-    async def _warm_up(self, model: Model) -> bool:
-        [subwords] = model.tokenizer.encode([WARM_UP])
-        targets = [target for _, target in model.manifest.directions]
-        work = [(model, Job(source_ids=model.source_ids(subwords, target), attention=True)) for target in targets]
-        try:
-            await Dispatch(work, window=len(work)).run()
-        except Exception:
-            logger.exception("package %s refused: it cannot translate", model.name)
-            model.engine.close()
-            return False
-        return True
+    async def reload(self) -> list[Opened]:
+        """See :meth:`service.serving.Packages.reload`. Raises :class:`service.errors.Unavailable` while stopping."""
+        if self._draining:
+            raise errors.Unavailable("the server is stopping")
+        found = await self.packages.reload()
+        self._warm = bool(self.registry.models)
+        return found
 
     def drain(self) -> None:
         """Refuse new work; what has begun goes on."""
         self._draining = True
 
+    def cut(self) -> None:
+        """Refuse what is under way."""
+        self._cut = True
+        now = asyncio.get_running_loop().time()
+        for deadline in self._deadlines:
+            deadline.reschedule(now)
+
     async def close(self) -> None:
         self.drain()
-        for model in self.registry.models:
-            await asyncio.to_thread(model.engine.close)
+        await self.packages.close()
 
-    async def translate(self, request: TranslateRequest) -> TranslateReply:
-        """Raises :class:`service.errors.ServiceError`; work that nobody waits for any more leaves the engines."""
-        if not self.ready:
-            raise errors.Unavailable("the server is stopping" if self._draining else "the models are not ready yet")
-        timeout = self.settings.request_timeout_s
-        if request.timeout_ms is not None:
-            timeout = min(timeout, request.timeout_ms / 1000)
-        self._check_limits(request)
-        self._count_in_flight(1)
-        try:
-            async with asyncio.timeout(timeout):
-                return await self._translate(request, time.monotonic() + timeout)
-        except TimeoutError as error:
-            raise errors.from_exception(error) from error
-        finally:
-            self._count_in_flight(-1)
+    async def translate(
+        self, request: TranslateRequest, protected: Sequence[Sequence[Protected]] = ()
+    ) -> TranslateReply:
+        """``protected``: stretches of each text that must come through, besides those that are found in it; none where
+        it is empty. Raises :class:`service.errors.ServiceError`; work that nobody waits for any more leaves the
+        engines.
+        """
+        async with self._under_way(request) as (serving, deadline), self._until(deadline):
+            return await self._translate(request, protected, serving, deadline)
+
+    async def stream(self, request: TranslateRequest) -> AsyncGenerator[tuple[int, Sentence | Translation], None]:
+        """What :meth:`translate` finds, as soon as it is found: the sentences in order, and after the last one of a
+        text its whole translation, each with the index of the text. A page is not found sentence by sentence.
+
+        Raises :class:`service.errors.ServiceError`. Whoever may leave it early uses ``contextlib.aclosing``: then
+        nothing of it is left in the engines.
+        """
+        async with self._under_way(request) as (serving, deadline):
+            if request.format == "html":
+                async with self._until(deadline):
+                    reply = await self._translate(request, (), serving, deadline)
+                for found in enumerate(reply.translations):
+                    yield found
+                return
+            async with self._until(deadline):
+                work = await self._plan(request, (), serving.planner, deadline)
+            async with aclosing(self._results(work)) as results:
+                while True:
+                    # Only here: the deadline must not strike where somebody else's code runs.
+                    async with self._until(deadline):
+                        result = await anext(results, None)
+                    if result is None:
+                        return
+                    yield result
+
+    def detect(self, text: str) -> list[tuple[str, float]]:
+        """The served languages with their probabilities for ``text``, best first."""
+        return self.planner.rank(clean(text))
 
     async def translate_each(self, items: Sequence[BatchItem]) -> list[BatchResult]:
         """A result or an error for each item, in order; none spoils another's."""
@@ -137,9 +184,46 @@ class Translator:
 
     def observe(self) -> None:
         """Bring the metrics that are states, not events, up to date."""
-        for model in self.registry.models:
-            metrics.QUEUED.labels(model.name).set(model.engine.queued)
-            metrics.DECODING.labels(model.name).set(model.engine.active)
+        metrics.READY.set(self.ready)
+        metrics.WAIT_SECONDS.set(self.admission.wait)
+        metrics.RESIDENT_BYTES.set(psutil.Process().memory_info().rss)
+        self.packages.observe()
+
+    @asynccontextmanager
+    async def _under_way(self, request: TranslateRequest) -> AsyncGenerator[tuple[Serving, float], None]:
+        """Count a request; it has the models that serve at its beginning, and until its deadline, which is a
+        ``time.monotonic()``.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_S):
+                await self._started.wait()
+        if not self.ready:
+            raise errors.Unavailable("the server is stopping" if self._draining else "the models are not ready yet")
+        timeout = self.settings.request_timeout_s
+        if request.timeout_ms is not None:
+            timeout = min(timeout, request.timeout_ms / 1000)
+        self._check_limits(request)
+        self._count_in_flight(1)
+        try:
+            with self.packages.serving.used() as serving:
+                yield serving, time.monotonic() + timeout
+        finally:
+            self._count_in_flight(-1)
+
+    @asynccontextmanager
+    async def _until(self, deadline: float) -> AsyncGenerator[None, None]:
+        """Raises :class:`service.errors.Timeout` at the deadline, :class:`service.errors.Unavailable` when cut."""
+        try:
+            async with asyncio.timeout(0 if self._cut else deadline - time.monotonic()) as limit:
+                self._deadlines.add(limit)
+                try:
+                    yield
+                finally:
+                    self._deadlines.discard(limit)
+        except TimeoutError as error:
+            if self._cut:
+                raise errors.Unavailable("the server is stopping") from error
+            raise errors.from_exception(error) from error
 
     def _count_in_flight(self, change: int) -> None:
         self.in_flight += change
@@ -151,48 +235,78 @@ class Translator:
 
     def _check_limits(self, request: TranslateRequest) -> None:
         limits = self.settings
+        for field, beam_size in (("beam_size", request.beam_size), ("alternatives", request.alternatives + 1)):
+            if beam_size > limits.max_beam_size:
+                reason = f"{field}: the widest beam of this server is {limits.max_beam_size}"
+                raise errors.InvalidRequest(reason, field=field)
         if len(request.texts) > limits.max_texts:
             raise errors.TooLarge(f"a request takes at most {limits.max_texts} texts", field="text")
         for index, text in enumerate(request.texts):
             if len(text) > limits.max_text_chars:
                 field = "text" if isinstance(request.text, str) else f"text[{index}]"
                 raise errors.TooLarge(f"a text has at most {limits.max_text_chars} characters", field=field)
+        glossary = request.glossary or {}
+        if len(glossary) > limits.max_glossary_terms:
+            raise errors.TooLarge(f"a glossary has at most {limits.max_glossary_terms} terms", field="glossary")
+        if any(len(term) > limits.max_term_chars for pair in glossary.items() for term in pair):
+            raise errors.TooLarge(f"a term has at most {limits.max_term_chars} characters", field="glossary")
 
-    async def _translate(self, request: TranslateRequest, deadline: float) -> TranslateReply:
-        started = time.perf_counter()
-        size = sum(map(len, request.texts))
-        plans = await _maybe_in_thread(size, lambda: [self.planner.plan(text, request) for text in request.texts])
-        metrics.TOKENIZE_SECONDS.observe(time.perf_counter() - started)
-
-        work = [
-            (plan.model, _job(plan.model, plan.target, piece, request, deadline))
-            for plan in plans
-            if plan.model is not None
-            for piece in plan.pieces
-        ]
-        started = time.perf_counter()
-        window = min(self.settings.max_request_sentences, self.settings.queue_size)
-        results = await Dispatch(work, window).run()
-        metrics.INFERENCE_SECONDS.observe(time.perf_counter() - started)
-        _count(work, results)
-
-        answers = iter(results)
+    async def _translate(
+        self, request: TranslateRequest, protected: Sequence[Sequence[Protected]], serving: Serving, deadline: float
+    ) -> TranslateReply:
+        if request.format == "html":
+            plain = partial(self._translate, serving=serving, deadline=deadline)
+            return await html.translate(request, serving.planner, self.settings.max_html_depth, plain)
+        work = await self._plan(request, protected, serving.planner, deadline)
+        async with aclosing(self._results(work)) as results:
+            found = [result async for _, result in results]
         return TranslateReply(
-            model=self._model_name(request, plans),
-            translations=await _maybe_in_thread(
-                size,
-                lambda: [reply.translation(plan, [next(answers) for _ in plan.pieces], request) for plan in plans],
-            ),
+            model=_model_name(serving.registry, request, work.plans),
+            translations=[result for result in found if isinstance(result, Translation)],
         )
 
-    def _model_name(self, request: TranslateRequest, plans: Sequence[Plan]) -> str:
-        """Of the model that translated the first text that needed one."""
-        used = [plan.model.name for plan in plans if plan.model is not None]
-        return used[0] if used else self.registry.named(request.model)[0].name
+    async def _plan(
+        self, request: TranslateRequest, protected: Sequence[Sequence[Protected]], planner: Planner, deadline: float
+    ) -> Work:
+        started = time.perf_counter()
+        size = sum(map(len, request.texts))
+        work = await _maybe_in_thread(size, lambda: Work(_plans(planner, request, protected), request, deadline))
+        ended = time.perf_counter()
+        metrics.TOKENIZE_SECONDS.observe(ended - started)
+        logs.phase("tokenize", started, ended)
+        _note(work.plans, size)
+        return work
+
+    async def _results(self, work: Work) -> AsyncGenerator[tuple[int, Sentence | Translation], None]:
+        """See :meth:`stream`."""
+        dispatch = self._dispatch(work.jobs)
+        results: dict[int, list[Hypothesis]] = {}
+        started = time.perf_counter()
+        async with aclosing(dispatch.results()) as answers:
+            async for index, hypotheses in answers:
+                results[index] = hypotheses
+                asked = len(work.jobs)
+                work.take(index, hypotheses)
+                # Whoever reads the sentences in order waits for this one first.
+                dispatch.unsent.extendleft(reversed(range(asked, len(work.jobs))))
+                for result in work.ready():
+                    yield result
+        ended = time.perf_counter()
+        metrics.INFERENCE_SECONDS.observe(ended - started)
+        logs.phase("queue", started, dispatch.joined or ended)
+        logs.phase("decode", dispatch.joined or ended, ended)
+        _count(work.jobs, [results[index] for index in range(len(work.jobs))])
+        for result in work.ready():
+            yield result
+
+    def _dispatch(self, work: Sequence[tuple[Model, Job]]) -> Dispatch:
+        window = min(self.settings.max_request_sentences, self.settings.queue_size)
+        return Dispatch(work, window, self.cache, self.admission)
 
     async def _translate_item(self, item: BatchItem) -> BatchResult:
         try:
-            answer = await self.translate(TranslateRequest.model_validate(item.model_dump()))
+            with self.admission.inside():
+                answer = await self.translate(TranslateRequest.model_validate(item.model_dump()))
         except ValidationError as error:
             return _failure(errors.from_exception(error))
         except errors.ServiceError as error:
@@ -203,36 +317,42 @@ class Translator:
         return BatchResult(translation=answer.translations[0])
 
 
-def _job(model: Model, target: str, piece: Piece, request: TranslateRequest, deadline: float) -> Job:
-    prefix = piece.prefix.ids if piece.prefix else []
-    job = Job(
-        source_ids=model.source_ids(piece.ids, target),
-        beam_size=max(request.beam_size, request.alternatives + 1),
-        n_best=request.alternatives + 1,
-        attention=request.attention != "none",
-        max_length=request.max_length,
-        min_length=piece.min_length,
-        length_penalty=request.length_penalty,
-        no_repeat_ngram=request.no_repeat_ngram_size,
-        prefix=prefix,
-        deadline=deadline,
-    )
-    forced = max(len(prefix), piece.min_length)
-    if request.max_length is None and forced:
-        # After what was asked for there must be room to end the sentence.
-        return replace(job, max_length=job.longest(model.manifest) + forced)
-    return job
+def _plans(planner: Planner, request: TranslateRequest, protected: Sequence[Sequence[Protected]]) -> list[Plan]:
+    each = protected or [()] * len(request.texts)
+    glossary = Glossary(request.glossary or {})
+    return [planner.plan(text, request, spans, glossary) for text, spans in zip(request.texts, each, strict=True)]
+
+
+def _model_name(registry: Registry, request: TranslateRequest, plans: Sequence[Plan]) -> str:
+    """Of the model that translated the first text that needed one."""
+    used = [plan.model.name for plan in plans if plan.model is not None]
+    return used[0] if used else registry.named(request.model)[0].name
 
 
 def _failure(error: errors.ServiceError) -> BatchResult:
     return BatchResult(error=ErrorDetail(**errors.body(error, None)))
 
 
+def _note(plans: Sequence[Plan], size: int) -> None:
+    """Tell metrics and log what a request asks for."""
+    asked = Counter((plan.model.name, plan.source, plan.target) for plan in plans if plan.model is not None)
+    for labels, texts in asked.items():
+        metrics.TEXTS.labels(*labels).inc(texts)
+    model, source, target = (",".join(sorted(set(names))) for names in zip(*asked, strict=True)) if asked else ("",) * 3
+    sentences = sum(len(plan.pieces) for plan in plans)
+    logs.note(model=model, source=source, target=target, texts=len(plans), characters=size, sentences=sentences)
+
+
 def _count(work: Sequence[tuple[Model, Job]], results: Sequence[list[Hypothesis]]) -> None:
+    sentences, read, written = Counter[str](), Counter[str](), Counter[str]()
     for (model, job), hypotheses in zip(work, results, strict=True):
-        metrics.SENTENCES.labels(model.name).inc()
-        metrics.TOKENS_IN.labels(model.name).inc(len(job.source_ids) - 2)
-        metrics.TOKENS_OUT.labels(model.name).inc(len(hypotheses[0].token_ids))
+        sentences[model.name] += 1
+        read[model.name] += len(job.source_ids) - 2
+        written[model.name] += len(hypotheses[0].token_ids)
+    for metric, counts in ((metrics.SENTENCES, sentences), (metrics.TOKENS_IN, read), (metrics.TOKENS_OUT, written)):
+        for name, count in counts.items():
+            metric.labels(name).inc(count)
+    logs.note(tokens_in=read.total(), tokens_out=written.total())
 
 
 async def _maybe_in_thread(size: int, work: Callable[[], T]) -> T:

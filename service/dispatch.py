@@ -1,71 +1,136 @@
 """From the event loop to the engines and back, with no more than a window of one request's sentences under way."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
-from service import errors
+from service.admission import Admission, overloaded
+from service.cache import Cache
 from service.engine import Hypothesis, Job, Overloaded
 from service.registry import Model
+from service.watch import Sentence
 
+TURN_S = 0.005
+"""Seconds that a request may do something with its results while others wait."""
 RETRY_S = 0.05
 """Seconds between two attempts of a request that has begun and finds the queue full."""
 
 
 class Dispatch:
-    """The sentences of one request. Use it once: ``await Dispatch(work, window).run()``."""
+    """The sentences of one request. Use it once: ``await Dispatch(work, window).run()``, or :meth:`results`.
 
-    def __init__(self, work: Sequence[tuple[Model, Job]], window: int) -> None:
+    What is in the ``cache`` is not translated again; what is not is subject to ``admission``. Requests share both.
+    """
+
+    def __init__(
+        self,
+        work: Sequence[tuple[Model, Job]],
+        window: int,
+        cache: Cache | None = None,
+        admission: Admission | None = None,
+    ) -> None:
         self.work = work
         self.window = window
-        self.sent = 0
+        self.cache = cache or Cache(0)
+        self.admission = admission or Admission(0, 0)
+        self.unsent: deque[int] = deque()
+        self.turn = time.perf_counter()
         self.pending: dict[asyncio.Future[list[Hypothesis]], int] = {}
+        self.submitted: dict[asyncio.Future[list[Hypothesis]], tuple[Sentence, float]] = {}
+        self.joined: float | None = None
+        """When the first of its sentences that are finished got a slot; ``time.perf_counter()``."""
         self.finished: asyncio.Queue[asyncio.Future[list[Hypothesis]]] = asyncio.Queue()
-        self.results: dict[int, list[Hypothesis]] = {}
 
     async def run(self) -> list[list[Hypothesis]]:
-        """Hypotheses in the order of the work.
+        """Hypotheses in the order of the work. Raises what :meth:`results` raises."""
+        async with aclosing(self.results()) as results:
+            found = {index: hypotheses async for index, hypotheses in results}
+        return [found[index] for index in range(len(self.work))]
 
-        Raises :class:`service.errors.Overloaded` at once if the first window does not fit into the queues; a request
-        that has begun waits for its turn instead. The first sentence that fails fails the request. However it ends,
-        cancelled too, nothing of it is left in the engines.
+    async def results(self) -> AsyncGenerator[tuple[int, list[Hypothesis]], None]:
+        """Index into the work and hypotheses of each sentence as it is finished: in no order.
+
+        Raises :class:`service.errors.Overloaded` at once if the first window is not admitted or does not fit into the
+        queues; a request that has begun waits for its turn instead. The first sentence that fails fails the request.
+        However it ends, cancelled too, nothing of it is left in the engines; leave it early only through
+        ``contextlib.aclosing``.
         """
-        try:
-            self._begin()
-            while self.pending or self.sent < len(self.work):
-                self._refill()
-                if self.pending:
-                    future = await self.finished.get()
-                    self.results[self.pending.pop(future)] = future.result()
-                else:
-                    await asyncio.sleep(RETRY_S)
-        finally:
-            for future in self.pending:
-                future.cancel()
-        return [self.results[index] for index in range(len(self.work))]
-
-    def _begin(self) -> None:
-        """Submit the first window, all or nothing for each model."""
-        first = self.work[: self.window]
-        for model in dict.fromkeys(model for model, _ in first):
-            indexes = [index for index, (wanted, _) in enumerate(first) if wanted is model]
+        known = [self.cache.get(model, job) for model, job in self.work]
+        self.unsent = deque(index for index, hypotheses in enumerate(known) if hypotheses is None)
+        first = [self.unsent.popleft() for _ in range(min(self.window, len(self.unsent)))]
+        with self.admission.engaged([self.work[index][1] for index in first]):
             try:
-                futures = model.engine.submit_all([first[index][1] for index in indexes])
+                self._begin(first)
+                for index, hypotheses in enumerate(known):
+                    if hypotheses is not None:
+                        yield index, hypotheses
+                        await self._give_way()
+                while self.pending or self.unsent:
+                    self._refill()
+                    if self.pending:
+                        future = await self._next()
+                        yield self._take(future), future.result()
+                    else:
+                        await asyncio.sleep(RETRY_S)
+            finally:
+                for future, index in self.pending.items():
+                    future.cancel()
+                    self.admission.end(self.work[index][1], done=False)
+
+    async def _next(self) -> asyncio.Future[list[Hypothesis]]:
+        if not self.finished.empty():
+            await self._give_way()
+            return self.finished.get_nowait()
+        future = await self.finished.get()
+        self.turn = time.perf_counter()
+        return future
+
+    async def _give_way(self) -> None:
+        """Results may be there all at once, and other requests wait for their turn. But each turn is a wait."""
+        if time.perf_counter() - self.turn > TURN_S:
+            await asyncio.sleep(0)
+            self.turn = time.perf_counter()
+
+    def _begin(self, first: Sequence[int]) -> None:
+        """Submit the first window, all or nothing for each model."""
+        if first:
+            self.admission.check(self.work[first[0]][1].deadline)
+        for model in dict.fromkeys(self.work[index][0] for index in first):
+            indexes = [index for index in first if self.work[index][0] is model]
+            try:
+                futures = model.engine.submit_all([self.work[index][1] for index in indexes])
             except Overloaded as error:
-                raise errors.Overloaded("too many sentences are waiting; try again soon") from error
+                raise overloaded(self.admission.wait) from error
             for index, future in zip(indexes, futures, strict=True):
-                self._watch(index, asyncio.wrap_future(future))
-        self.sent = len(first)
+                self._watch(index, future)
 
     def _refill(self) -> None:
-        while self.sent < len(self.work) and len(self.pending) < self.window:
-            model, job = self.work[self.sent]
+        while self.unsent and len(self.pending) < self.window:
+            model, job = self.work[self.unsent[0]]
             try:
                 future = model.engine.submit(job)
             except Overloaded:
                 return
-            self._watch(self.sent, asyncio.wrap_future(future))
-            self.sent += 1
+            self._watch(self.unsent.popleft(), future)
 
-    def _watch(self, index: int, future: asyncio.Future[list[Hypothesis]]) -> None:
+    def _watch(self, index: int, sentence: Sentence) -> None:
+        future = asyncio.wrap_future(sentence)
         self.pending[future] = index
+        self.submitted[future] = sentence, time.perf_counter()
+        self.admission.begin(self.work[index][1])
         future.add_done_callback(self.finished.put_nowait)
+
+    def _take(self, future: asyncio.Future[list[Hypothesis]]) -> int:
+        """Index of a sentence that is finished, well or not."""
+        index = self.pending.pop(future)
+        sentence, submitted = self.submitted.pop(future)
+        model, job = self.work[index]
+        done = not future.cancelled() and future.exception() is None
+        self.admission.end(job, done=done)
+        if done:
+            joined = model.watch.finished(sentence, submitted)
+            self.joined = min(joined, self.joined or joined)
+            self.cache.put(model, job, future.result())
+        return index

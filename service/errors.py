@@ -4,18 +4,21 @@
 
     ServiceError
     ├── InvalidJSON         400  invalid_json
+    ├── Unauthorized        401  unauthorized         WWW-Authenticate
     ├── NotFound            404  not_found            no such route
     ├── UnknownModel        404  unknown_model
     ├── UnknownDirection    404  unknown_direction
     ├── MethodNotAllowed    405  method_not_allowed
     ├── TooLarge            413  too_large
     ├── InvalidRequest      422  invalid_request
+    ├── RateLimited         429  rate_limited         Retry-After
     ├── Overloaded          429  overloaded           Retry-After
     ├── Internal            500  internal
     ├── Unavailable         503  unavailable          Retry-After
     └── Timeout             504  timeout
 
 Everything else that is raised becomes one of these in :func:`from_exception`.
+The routes of DeepL and of LibreTranslate answer in their own shapes: see :func:`response`.
 """
 
 # ruff: noqa: N818 - they are named like their codes
@@ -35,6 +38,11 @@ logger = logging.getLogger("attentive")
 MAX_MESSAGE = 300
 """Code points of a message: it may quote the request, which may be long."""
 
+DEEPL_PREFIX = "/v2/"
+LIBRETRANSLATE_PATHS = frozenset({"/translate", "/detect", "/languages", "/frontend/settings", "/health"})
+DIALECT_STATUS = {"unauthorized": 403, "unknown_model": 400, "unknown_direction": 400, "invalid_request": 400}
+"""Where the status that clients of DeepL and LibreTranslate expect is another: both know the same."""
+
 
 class ServiceError(Exception):
     """A refusal with a status, a code and, where one is at fault, a field of the request."""
@@ -44,15 +52,31 @@ class ServiceError(Exception):
     retry_after: int | None = None
     """Seconds."""
 
-    def __init__(self, message: str, *, field: str | None = None, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.field = field
         self.headers = dict(headers or {})
+        if retry_after is not None:
+            self.retry_after = retry_after
 
 
 class InvalidJSON(ServiceError):
     status, code = 400, "invalid_json"
+
+
+class Unauthorized(ServiceError):
+    status, code = 401, "unauthorized"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"WWW-Authenticate": "Bearer"})
 
 
 class NotFound(ServiceError):
@@ -77,6 +101,10 @@ class TooLarge(ServiceError):
 
 class InvalidRequest(ServiceError):
     status, code = 422, "invalid_request"
+
+
+class RateLimited(ServiceError):
+    status, code, retry_after = 429, "rate_limited", 1
 
 
 class Overloaded(ServiceError):
@@ -141,11 +169,21 @@ def body(error: ServiceError, request_id: str | None) -> dict[str, Any]:
     }
 
 
-def response(error: ServiceError, request_id: str) -> JSONResponse:
+def response(error: ServiceError, request_id: str, path: str) -> JSONResponse:
+    """In the shape that callers of ``path`` know."""
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
-    return JSONResponse({"error": body(error, request_id)}, status_code=error.status, headers=headers)
+    status, content = error.status, body(error, request_id)
+    if path.startswith(DEEPL_PREFIX):
+        status = DIALECT_STATUS.get(error.code, status)
+        content = {"message": content["message"], "detail": error.code}
+    elif path in LIBRETRANSLATE_PATHS:
+        status = DIALECT_STATUS.get(error.code, status)
+        content = {"error": content["message"]}
+    else:
+        content = {"error": content}
+    return JSONResponse(content, status_code=status, headers=headers)
 
 
 def log_unexpected(error: Exception, request_id: str) -> None:

@@ -1,13 +1,17 @@
 """What is to be translated of a text: its language, the model for it, its sentences as sub-words."""
 
-import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from service.cutting import Cutter
 from service.errors import InvalidRequest
+from service.parts import Piece
 from service.registry import Model, Registry
-from service.schemas import TranslateRequest
+from service.schemas import Detected, TranslateRequest
 from service.text.detect import Detector
+from service.text.glossary import Glossary
+from service.text.protect import Protected, gaps, overlapping, protect, without
 from service.text.segment import segment
 from service.text.tokens import Pieces
 
@@ -18,19 +22,7 @@ SPLIT = "a sentence over the longest length the model can read was translated in
 UNCHANGED = "the text is in the target language already and was not translated"
 PREFIX_UNUSED = "there was nothing to translate, so target_prefix was not used"
 
-
-@dataclass(frozen=True)
-class Piece:
-    """A stretch of a text that is translated by itself: a sentence, or a part of one that is too long."""
-
-    start: int
-    end: int
-    ids: list[int]
-    """Sub-words, without tag and EOS."""
-    min_length: int = 0
-    """Fewest sub-words of its translation."""
-    prefix: Pieces | None = None
-    """What its translation begins with."""
+NO_TERMS = Glossary({})
 
 
 @dataclass
@@ -42,8 +34,22 @@ class Plan:
     target: str
     model: Model | None
     """None where nothing is to be translated."""
+    spans: Sequence[Protected]
+    """What must come through, in order and apart."""
+    terms: Sequence[tuple[str, Protected]] = ()
+    """Source terms of the glossary, and where they stand."""
+    detected: Detected | None = None
+    cutter: Cutter | None = None
     pieces: list[Piece] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
+    """Kinds of what a first attempt has lost."""
+
+    def kept(self, start: int, end: int) -> str:
+        """What stands in the translation for a stretch between pieces."""
+        spans = overlapping(self.spans, start, end)
+        rest = (self.text[a:b] for a, b in gaps(start, end, spans))
+        return next(rest) + "".join(span.text + plain for span, plain in zip(spans, rest, strict=True))
 
 
 class Planner:
@@ -57,61 +63,72 @@ class Planner:
         self.confidence = confidence
         self.detector = Detector(registry.languages())
 
-    def plan(self, text: str, request: TranslateRequest) -> Plan:
-        """Raises :class:`service.errors.UnknownModel`, :class:`service.errors.UnknownDirection` and, for what the model
+    def plan(
+        self,
+        text: str,
+        request: TranslateRequest,
+        protected: Sequence[Protected] = (),
+        glossary: Glossary = NO_TERMS,
+    ) -> Plan:
+        """``protected``: what must come through besides what is found in the text.
+
+        Raises :class:`service.errors.UnknownModel`, :class:`service.errors.UnknownDirection` and, for what the model
         cannot write, :class:`service.errors.InvalidRequest`.
 
         A lone surrogate cannot be sent back, nor read by a model. One comes from a text that was cut in the middle of
         a character: the rest of it is still worth translating, so it is replaced, and offsets stay.
         """
         target = request.target.lower()
-        clean = SURROGATE.sub("\ufffd", text)
-        warnings = [REPLACED] if clean != text else []
-        source = request.source.lower() if request.source else self._detect(clean, target, request.model)
-        if request.source is None and source == target:
-            plan = Plan(clean, source, target, None, warnings=[*warnings, UNCHANGED])
+        text, given = clean(text), text
+        warnings = [REPLACED] if text != given else []
+        spans = protect(text, protected)
+        detected = None if request.source else self._detect(text, spans, target, request.model)
+        source = detected.language if detected else (request.source or "").lower()
+        plan = Plan(text, source, target, None, spans, detected=detected, warnings=warnings)
+        if detected and source == target:
+            warnings.append(UNCHANGED)
         else:
-            model = self.registry.select(request.model, source, target)
-            plan = Plan(clean, source, target, model, warnings=warnings)
-            prefix = model.tokenizer.pieces(request.target_prefix) if request.target_prefix else None
-            _check_lengths(model, request, prefix)
-            self._cut(plan, request)
-            if plan.pieces:
-                plan.pieces[0] = replace(plan.pieces[0], prefix=prefix)
+            plan.model = self.registry.select(request.model, source, target)
+            self._cut(plan, request, plan.model, glossary)
         if request.target_prefix and not plan.pieces:
-            plan.warnings.append(PREFIX_UNUSED)
+            warnings.append(PREFIX_UNUSED)
         return plan
 
-    def _detect(self, text: str, target: str, name: str | None) -> str:
+    def rank(self, text: str, spans: Sequence[Protected] | None = None) -> list[tuple[str, float]]:
+        """Languages with their probabilities, best first. What is protected says nothing of a text's language."""
+        apart = protect(text) if spans is None else spans
+        return self.detector.rank(" ".join(text[start:end] for start, end in gaps(0, len(text), apart)))
+
+    def _detect(self, text: str, spans: Sequence[Protected], target: str, name: str | None) -> Detected:
         """The target language itself where the text is surely in it, else the likeliest of those that lead to it."""
         sources = self.registry.sources(name, target)
-        ranked = self.detector.rank(text)
+        ranked = self.rank(text, spans)
         if ranked and ranked[0][0] == target and ranked[0][1] >= self.confidence:
-            return target
-        return next((language for language, _ in ranked if language in sources), sources[0])
+            sources = [target]
+        found = ((language, share) for language, share in ranked if language in sources)
+        language, share = next(found, (sources[0], 0.0))
+        return Detected(language=language, confidence=round(share, 4))
 
     @staticmethod
-    def _cut(plan: Plan, request: TranslateRequest) -> None:
-        """Fill in the pieces. What has no sub-words, as control characters have none, lies between them."""
-        assert plan.model is not None
-        tokenizer, limit = plan.model.tokenizer, plan.model.max_subwords
-        spans = segment(plan.text, plan.source, request.split_sentences)
-        encoded = tokenizer.encode([plan.text[start:end] for start, end in spans])
-        if any(len(ids) > limit for ids in encoded):
+    def _cut(plan: Plan, request: TranslateRequest, model: Model, glossary: Glossary) -> None:
+        """Fill in the pieces. What has nothing for a model lies between them."""
+        plan.terms = list(glossary.find(plan.text))
+        terms = list(without((span for _, span in plan.terms), plan.spans))
+        whole = sorted((span.start, span.end) for span in [*plan.spans, *terms])
+        plan.cutter = cutter = Cutter(plan.text, plan.source, model, plan.spans, terms)
+        prefix = model.tokenizer.pieces(request.target_prefix) if request.target_prefix else None
+        _check_lengths(model, request, prefix)
+        for start, end in segment(plan.text, plan.source, request.split_sentences, whole):
+            plan.pieces += cutter.pieces(start, end, request.min_length)
+        if cutter.was_long:
             plan.warnings.append(SPLIT)
-        for (start, end), ids in zip(spans, encoded, strict=True):
-            if len(ids) <= limit:
-                parts = [(start, end, ids)]
-            else:
-                bounds = [(start + a, start + b) for a, b in tokenizer.split(plan.text[start:end], limit)]
-                texts = [plan.text[a:b] for a, b in bounds]
-                parts = [(a, b, part) for (a, b), part in zip(bounds, tokenizer.encode(texts), strict=True)]
-            total = sum(len(part) for _, _, part in parts)
-            for first, last, part in parts:
-                if part:
-                    # What is asked of a sentence is not asked of each of its parts: one of two words cannot have fifty.
-                    share = math.ceil(request.min_length * len(part) / total)
-                    plan.pieces.append(Piece(first, last, part, min_length=share))
+        if prefix and plan.pieces:
+            plan.pieces[0] = replace(plan.pieces[0], prefix=prefix)
+
+
+def clean(text: str) -> str:
+    """``text`` without lone surrogates, as long as before."""
+    return SURROGATE.sub("\ufffd", text)
 
 
 def _check_lengths(model: Model, request: TranslateRequest, prefix: Pieces | None) -> None:

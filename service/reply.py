@@ -1,109 +1,194 @@
-"""From the sentences of a text and their hypotheses to the reply."""
+"""From the translations of a text's sentences to the reply."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from service.engine import Hypothesis
-from service.plan import Piece, Plan
-from service.schemas import Alternative, Link, Sentence, Span, TranslateRequest, Translation
+import numpy as np
+from numpy.typing import NDArray
+
+from service.parts import Kept, Piece, Stretch
+from service.plan import Plan
+from service.render import Rendering
+from service.schemas import Alternative, HonouredTerm, Link, Sentence, Span, TranslateRequest, Translation
 from service.text import alignment
 from service.text.tokens import Pieces, Token
 
 TRUNCATED = "the translation of a sentence was ended at its longest length"
 REPEATED = "repetition: the translation of a sentence had become a loop and was cut after its first turn"
+LOST = "in parts: a sentence was translated around what its translation had lost ({kinds})"
+
+Found = Sequence[Sequence[Rendering]]
+"""The translations of each stretch of a piece, best first."""
 
 
-def translation(plan: Plan, results: Sequence[list[Hypothesis]], request: TranslateRequest) -> Translation:
-    """``results`` has the hypotheses of each piece, best first. One that was cut does not stand beside whole ones."""
-    results = [[each for each in found if each.whole or not found[0].whole] for found in results]
-    shown = [hypothesis for found in results for hypothesis in found]
-    cut = {TRUNCATED: any(each.truncated for each in shown), REPEATED: any(each.repeated for each in shown)}
-    text, sentences = _best(plan, [found[0] for found in results], request)
-    return Translation(
-        text=text,
-        source=plan.source,
-        target=plan.target,
-        score=_score([found[0] for found in results]),
-        truncated=any(cut.values()),
-        warnings=[*plan.warnings, *(warning for warning, found in cut.items() if found)],
-        alternatives=_alternatives(plan, results, request.alternatives, text),
-        sentences=sentences,
-    )
+class Block(NamedTuple):
+    """The tokens of a part of a sentence, and the attention between them."""
+
+    source: list[Span]
+    target: list[Span]
+    weights: NDArray[np.float64]
+    """[target tokens, source tokens]"""
 
 
-def _best(plan: Plan, best: Sequence[Hypothesis], request: TranslateRequest) -> tuple[str, list[Sentence]]:
-    parts: list[str] = []
-    sentences = []
-    position = length = 0
-    for piece, hypothesis in zip(plan.pieces, best, strict=True):
-        assert plan.model is not None
-        gap = plan.text[position : piece.start]
-        target = plan.model.tokenizer.decode(hypothesis.token_ids, piece.prefix)
-        sentences.append(_sentence(plan, piece, hypothesis, target, length + len(gap), request))
-        parts += [gap, target.text]
-        length += len(gap) + len(target.text)
-        position = piece.end
-    parts.append(plan.text[position:])
-    return "".join(parts), sentences
+class Reply:
+    """The reply to one text: add each piece of the plan, in order, then finish."""
+
+    def __init__(self, plan: Plan, request: TranslateRequest) -> None:
+        self.plan = plan
+        self.request = request
+        self.pieces: list[tuple[Piece, Found]] = []
+        self.sentences: list[Sentence] = []
+        self.texts: list[str] = []
+        self.position = 0
+        """Of the plan's text."""
+        self.length = 0
+        """Of the reply's text."""
+
+    def add(self, piece: Piece, found: Found) -> Sentence:
+        """The sentence, with what stands before it. A translation that was cut does not stand beside whole ones."""
+        found = [
+            [each for each in ranked if each.hypothesis.whole or not ranked[0].hypothesis.whole] for ranked in found
+        ]
+        before = self.plan.kept(self.position, piece.start)
+        sentence = self._sentence(piece, [ranked[0] for ranked in found], self.length + len(before))
+        self.pieces.append((piece, found))
+        self.texts += [before, sentence.target.text]
+        self.sentences.append(sentence)
+        self.position, self.length = piece.end, sentence.target.end
+        return sentence.model_copy(update={"before": before})
+
+    def finish(self) -> Translation:
+        text = "".join([*self.texts, self._rest()])
+        shown = [rendering.hypothesis for _, found in self.pieces for ranked in found for rendering in ranked]
+        cut = {TRUNCATED: any(each.truncated for each in shown), REPEATED: any(each.repeated for each in shown)}
+        warnings = [*self.plan.warnings, *(warning for warning, is_so in cut.items() if is_so)]
+        if self.plan.lost:
+            warnings.append(LOST.format(kinds=", ".join(sorted(self.plan.lost))))
+        return Translation(
+            text=text,
+            source=self.plan.source,
+            target=self.plan.target,
+            detected=self.plan.detected,
+            score=_score([ranked[0] for _, found in self.pieces for ranked in found]),
+            truncated=any(cut.values()),
+            warnings=warnings,
+            alternatives=self._alternatives(text),
+            sentences=self.sentences,
+            glossary=None if self.request.glossary is None else self._glossary(),
+        )
+
+    def _rest(self) -> str:
+        return self.plan.kept(self.position, len(self.plan.text))
+
+    def _sentence(self, piece: Piece, chosen: Sequence[Rendering], offset: int) -> Sentence:
+        """``offset``: where the sentence's translation begins in the reply's text."""
+        source, target = self.plan.text[piece.start : piece.end], _text(self.plan.text, piece, chosen)
+        plain = Sentence(
+            source=Span(text=source, start=piece.start, end=piece.end),
+            target=Span(text=target, start=offset, end=offset + len(target)),
+            score=_score(chosen),
+        )
+        if self.request.attention == "none":
+            return plain
+        blocks = list(self._blocks(piece, chosen, offset))
+        weights = _diagonal([block.weights for block in blocks])
+        return plain.model_copy(
+            update={
+                "source_tokens": [token for block in blocks for token in block.source],
+                "target_tokens": [token for block in blocks for token in block.target],
+                "alignment": [Link(source=i, target=j, weight=weight) for i, j, weight in alignment.links(weights)],
+                "weights": weights.tolist() if self.request.attention == "weights" else None,
+            }
+        )
+
+    def _blocks(self, piece: Piece, chosen: Sequence[Rendering], offset: int) -> Iterator[Block]:
+        """Of each part; what was kept looks at itself."""
+        renderings = iter(chosen)
+        position = piece.start
+        for part in piece.parts:
+            offset += part.start - position
+            if isinstance(part, Kept):
+                text = self.plan.text[part.start : part.end]
+                target = [Span(text=part.text, start=offset, end=offset + len(part.text))] if part.text else []
+                yield Block([Span(text=text, start=part.start, end=part.end)], target, np.ones((len(target), 1)))
+                offset += len(part.text)
+            else:
+                rendering = next(renderings)
+                yield self._block(part, rendering, offset)
+                offset += len(rendering.target.text)
+            position = part.end
+
+    def _block(self, stretch: Stretch, rendering: Rendering, offset: int) -> Block:
+        assert self.plan.model is not None
+        assert rendering.hypothesis.attention is not None
+        pieces = stretch.source(self.plan.model)
+        # A text of characters that nobody sees can have sub-words and no token: then it is one.
+        source = self._tokens(pieces) or [Token(stretch.text, 0, len(stretch.text), 0, len(pieces.ids))]
+        target = self._tokens(rendering.target)
+        weights = alignment.merge(rendering.hypothesis.attention, source, target)
+        return Block(_spans(source, stretch.start), _spans(target, offset), weights)
+
+    def _tokens(self, pieces: Pieces) -> list[Token]:
+        return pieces.words() if self.request.tokens == "words" else pieces.subwords()
+
+    def _alternatives(self, best: str) -> list[Alternative]:
+        """The n-th alternative has the n-th translation of every stretch, or the best of those that have fewer.
+
+        One that reads like a better one, as when only the sub-words differ, is left out.
+        """
+        longest = max((len(ranked) for _, found in self.pieces for ranked in found), default=1)
+        read: dict[str, float] = {}
+        for rank in range(1, min(self.request.alternatives, longest - 1) + 1):
+            chosen = [[ranked[rank if rank < len(ranked) else 0] for ranked in found] for _, found in self.pieces]
+            text = self._join(chosen)
+            if text != best:
+                read.setdefault(text, _score([rendering for renderings in chosen for rendering in renderings]))
+        return [Alternative(text=text, score=score) for text, score in read.items()]
+
+    def _join(self, chosen: Sequence[Sequence[Rendering]]) -> str:
+        """``self.texts`` with other translations."""
+        texts = [_text(self.plan.text, piece, each) for (piece, _), each in zip(self.pieces, chosen, strict=True)]
+        before = self.texts[::2]
+        return "".join([*(part for pair in zip(before, texts, strict=True) for part in pair), self._rest()])
+
+    def _glossary(self) -> list[HonouredTerm]:
+        """Every term that stands in the text. It is honoured if it was wherever it stands."""
+        parts = [part for piece, _ in self.pieces for part in piece.parts]
+        placed = {item.span.start for part in parts if isinstance(part, Stretch) for item in part.items}
+        placed |= {part.start for part in parts if isinstance(part, Kept)}
+        honoured: dict[str, bool] = {}
+        for term, span in self.plan.terms:
+            honoured[term] = honoured.get(term, True) and span.start in placed
+        targets = {term: span.text for term, span in self.plan.terms}
+        return [HonouredTerm(source=term, target=targets[term], honoured=is_so) for term, is_so in honoured.items()]
 
 
-def _sentence(
-    plan: Plan, piece: Piece, hypothesis: Hypothesis, target: Pieces, offset: int, request: TranslateRequest
-) -> Sentence:
-    """``offset``: where the sentence's translation begins in the reply's text."""
-    text = plan.text[piece.start : piece.end]
-    plain = Sentence(
-        source=Span(text=text, start=piece.start, end=piece.end),
-        target=Span(text=target.text, start=offset, end=offset + len(target.text)),
-        score=round(hypothesis.score, 4),
-    )
-    if hypothesis.attention is None or plan.model is None:
-        return plain
-    source = plan.model.tokenizer.pieces(text)
-    words = request.tokens == "words"
-    # A text of characters that nobody sees can have sub-words and no token: then it is one.
-    source_tokens = (source.words() if words else source.subwords()) or [Token(text, 0, len(text), 0, len(source.ids))]
-    target_tokens = target.words() if words else target.subwords()
-    weights = alignment.merge(hypothesis.attention, source_tokens, target_tokens)
-    return plain.model_copy(
-        update={
-            "source_tokens": _spans(source_tokens, piece.start),
-            "target_tokens": _spans(target_tokens, offset),
-            "alignment": [Link(source=i, target=j, weight=weight) for i, j, weight in alignment.links(weights)],
-            "weights": weights.tolist() if request.attention == "weights" else None,
-        }
-    )
+def _text(text: str, piece: Piece, chosen: Sequence[Rendering]) -> str:
+    """The translation of a piece of ``text``: white space between its parts stays."""
+    renderings, parts, position = iter(chosen), [], piece.start
+    for part in piece.parts:
+        parts += [text[position : part.start], part.text if isinstance(part, Kept) else next(renderings).target.text]
+        position = part.end
+    return "".join(parts)
+
+
+def _diagonal(blocks: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """One matrix, with nothing outside the ``blocks``."""
+    if len(blocks) == 1:
+        return blocks[0]
+    whole = np.zeros(np.sum([block.shape for block in blocks], axis=0))
+    row = column = 0
+    for block in blocks:
+        whole[row : row + block.shape[0], column : column + block.shape[1]] = block
+        row, column = row + block.shape[0], column + block.shape[1]
+    return whole
 
 
 def _spans(tokens: Sequence[Token], offset: int) -> list[Span]:
     return [Span(text=token.text, start=token.start + offset, end=token.end + offset) for token in tokens]
 
 
-def _alternatives(plan: Plan, results: Sequence[list[Hypothesis]], count: int, best: str) -> list[Alternative]:
-    """The n-th alternative has the n-th hypothesis of every sentence, or the best of those that have fewer.
-
-    One that reads like a better one, as when only the sub-words differ, is left out.
-    """
-    found: dict[str, float] = {}
-    for rank in range(1, min(count, max(map(len, results), default=1) - 1) + 1):
-        chosen = [hypotheses[rank] if rank < len(hypotheses) else hypotheses[0] for hypotheses in results]
-        text = _join(plan, chosen)
-        if text != best:
-            found.setdefault(text, _score(chosen))
-    return [Alternative(text=text, score=score) for text, score in found.items()]
-
-
-def _join(plan: Plan, chosen: Sequence[Hypothesis]) -> str:
-    parts, position = [], 0
-    for piece, hypothesis in zip(plan.pieces, chosen, strict=True):
-        assert plan.model is not None
-        target = plan.model.tokenizer.decode(hypothesis.token_ids, piece.prefix)
-        parts += [plan.text[position : piece.start], target.text]
-        position = piece.end
-    return "".join([*parts, plan.text[position:]])
-
-
-def _score(chosen: Sequence[Hypothesis]) -> float:
-    """Mean of the sentences' scores, each weighted by its sub-words, EOS included."""
-    lengths = [len(hypothesis.token_ids) + hypothesis.whole for hypothesis in chosen]
-    total = sum(length * hypothesis.score for length, hypothesis in zip(lengths, chosen, strict=True))
-    return round(total / max(sum(lengths), 1), 4)
+def _score(chosen: Sequence[Rendering]) -> float:
+    """Mean of the scores, each weighted by its sub-words, EOS included."""
+    total = sum(rendering.length * rendering.hypothesis.score for rendering in chosen)
+    return round(total / max(sum(rendering.length for rendering in chosen), 1), 4)

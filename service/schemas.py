@@ -68,6 +68,13 @@ class TranslateRequest(Request):
     text: str | list[str] = Field(description="One text, or a list of them; the reply has the same order")
     target: Code
     source: Code | None = Field(default=None, description="Detected for each text where it is not given")
+    format: Literal["text", "html"] = Field(
+        default="text",
+        description="`html`: each text is a page or a part of one. Block elements separate what is translated, inline "
+        'ones come back around the words they were around. What is in `code`, `pre`, `translate="no"` and the like '
+        "stays, and so do attributes. Without `alternatives`, `attention` and `target_prefix`; the reply's `sentences` "
+        "are empty",
+    )
     model: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
         default=None, description="Name or architecture, as in `/v1/models`"
     )
@@ -106,8 +113,16 @@ class TranslateRequest(Request):
         description="What the translation begins with; only for a single text, and there for its first sentence. White "
         "space around it is dropped",
     )
-    split_sentences: Literal["default", "newlines", "none"] = Field(
-        default="default", description="`none` takes each text for one sentence, line breaks included"
+    split_sentences: Literal["default", "newlines", "punctuation", "none"] = Field(
+        default="default",
+        description="Where a sentence ends: `default` at punctuation and line breaks, `newlines` and `punctuation` at "
+        "one of them only, `none` nowhere: each text is one sentence",
+    )
+    glossary: dict[str, Annotated[str, Field(pattern=r"\S")]] | None = Field(
+        default=None,
+        description="Terms of the source, and what each is to be translated as. A term is found as whole words; its "
+        "case counts where it has capitals itself. Of several that begin at the same word the longest counts",
+        examples=[{"river bank": "rive"}],
     )
     timeout_ms: Annotated[int, Field(ge=1, le=86_400_000), BeforeValidator(_integral)] | None = Field(
         default=None, description="Deadline in milliseconds, counted from the request; then 504"
@@ -128,6 +143,13 @@ class TranslateRequest(Request):
         if prefix and isinstance(text, list) and len(text) != 1:
             raise PydanticCustomError("one_text", "Input is for a request with a single text")
         return prefix or None
+
+    @field_validator("alternatives", "attention", "target_prefix")
+    @classmethod
+    def _check_format(cls, value: int | str | None, info: ValidationInfo) -> int | str | None:
+        if info.data.get("format") == "html" and value not in {0, "none", None}:
+            raise PydanticCustomError("text_only", "Input is for format text only")
+        return value
 
     @property
     def texts(self) -> list[str]:
@@ -158,6 +180,10 @@ class Alternative(Reply):
 class Sentence(Reply):
     """The last four are there only where ``attention`` asks for them."""
 
+    before: str | None = Field(
+        default=None,
+        description="Only in a stream: what stands in the translation between the sentence before and this one",
+    )
     source: Span
     target: Span
     score: float = Field(
@@ -174,10 +200,22 @@ class Sentence(Reply):
     )
 
 
+class Detected(Reply):
+    language: str
+    confidence: float = Field(description="Probability among the languages that are served")
+
+
+class HonouredTerm(Reply):
+    source: str
+    target: str
+    honoured: bool = Field(description="Is it translated so wherever it stands?")
+
+
 class Translation(Reply):
     text: str
     source: str
     target: str
+    detected: Detected | None = Field(default=None, description="Where the request did not say which language it is in")
     score: float = Field(
         description="Mean of the sentences' scores, each weighted by its target sub-words; 0 where nothing had to be "
         "translated"
@@ -188,6 +226,9 @@ class Translation(Reply):
     warnings: list[str]
     alternatives: list[Alternative]
     sentences: list[Sentence]
+    glossary: list[HonouredTerm] | None = Field(
+        default=None, description="The terms of the request's glossary that stand in the text"
+    )
 
 
 class TranslateReply(Reply):
@@ -195,6 +236,26 @@ class TranslateReply(Reply):
 
     model: str
     translations: list[Translation]
+
+
+class SentenceEvent(Reply):
+    """A finished sentence of the text with that ``index`` in the request."""
+
+    index: int
+    sentence: Sentence
+
+
+class TranslationEvent(Reply):
+    """The text with that ``index`` is done; its sentences came before."""
+
+    index: int
+    translation: Translation
+
+
+class DoneEvent(Reply):
+    """The end; there were so many texts."""
+
+    translations: int
 
 
 class AlignmentSource(Reply):
@@ -227,6 +288,21 @@ class LanguageInfo(Reply):
 
 class LanguagesReply(Reply):
     languages: list[LanguageInfo]
+
+
+class PackageReport(Reply):
+    package: str = Field(description="Its directory", examples=["transformer-en-fr"])
+    outcome: Literal["loaded", "unchanged", "failed", "removed"] = Field(
+        description="`failed`: what served in its place so far goes on serving"
+    )
+    serving: str | None = Field(
+        description="Name and version of what serves in its place now", examples=["transformer-en-fr 0.2.0"]
+    )
+    error: str | None = Field(description="Why it failed; names the file that is wrong")
+
+
+class ReloadReply(Reply):
+    packages: list[PackageReport]
 
 
 class ErrorDetail(Reply):

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -26,11 +27,35 @@ class Settings(BaseSettings):
     queue_size: int = Field(
         default=4096, ge=1, description="Sentences that may wait per package; beyond it 429 `overloaded`"
     )
+    latency_objective_ms: int = Field(
+        default=500,
+        ge=0,
+        description="Longest wait behind other work, as estimated from the rate at which work is done; beyond it 429 "
+        "`overloaded`. 0: only the queue's size counts",
+    )
+    cache_bytes: int = Field(
+        default=32_000_000, ge=0, description="Memory for translated sentences, which are not translated again; 0: none"
+    )
     max_body_bytes: int = Field(default=1_000_000, ge=1, description="Longest request body in bytes")
     max_texts: int = Field(default=128, ge=1, description="Texts in one request")
     max_text_chars: int = Field(default=100_000, ge=1, description="Code points in one text")
+    max_html_depth: int = Field(default=200, ge=1, le=256, description="Elements nested in one another in a page")
+    max_glossary_terms: int = Field(default=100, ge=1, description="Terms in the glossary of one request")
+    max_term_chars: int = Field(
+        default=100, ge=1, description="Code points in a term of a glossary, and in its translation"
+    )
+    max_beam_size: int = Field(default=8, ge=1, le=8, description="Widest beam; alternatives widen it")
     max_request_sentences: int = Field(
         default=256, ge=1, description="Sentences of one request that are in the engine at once; the rest follow"
+    )
+    keys_file: str = Field(
+        default="", description="API keys, as `python -m service.access new NAME` makes them; empty: all are served"
+    )
+    rate_limit: str = Field(
+        default="", description="Requests of a key, or without keys of an address, as `600/minute`; empty: any number"
+    )
+    trusted_proxies: str = Field(
+        default="", description="Addresses and networks, separated by commas, whose `X-Forwarded-For` is believed"
     )
     request_timeout_s: float = Field(
         default=60.0, gt=0, description="Seconds until 504 `timeout`; `timeout_ms` in a request can only shorten it"
@@ -39,6 +64,15 @@ class Settings(BaseSettings):
         default=2.0,
         ge=0,
         description="Seconds after SIGTERM in which new work is answered with 503 before the server stops listening",
+    )
+    drain_deadline_s: float = Field(
+        default=25.0, ge=0, description="Seconds after SIGTERM until what is still under way is refused with 503"
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="One line for each request and event, `text` or `json`"
+    )
+    otlp_endpoint: str = Field(
+        default="", description="Collector that traces are sent to, as `http://127.0.0.1:4318`; empty: none"
     )
     detect_confidence: float = Field(
         default=0.9, ge=0, le=1, description="From here on a text found to be in the target language is not translated"
@@ -54,6 +88,11 @@ class Settings(BaseSettings):
         return ROOT / self.models_dir
 
     @property
+    def keys(self) -> Path | None:
+        """``keys_file``, absolute."""
+        return ROOT / self.keys_file if self.keys_file else None
+
+    @property
     def decode_threads(self) -> int:
         """``threads``, or the number of cores this process may use."""
         return self.threads or len(os.sched_getaffinity(0))
@@ -63,7 +102,8 @@ def markdown_table() -> str:
     """The settings as a Markdown table, one row for each, in the order of the class."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        rows.append(f"| `ATTENTIVE_{name.upper()}` | `{field.default}` | {field.description} |")
+        default = f"`{field.default}`" if field.default != "" else ""
+        rows.append(f"| `ATTENTIVE_{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows) + "\n"
 
 

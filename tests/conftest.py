@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,14 @@ import pytest
 from export.package import Package
 from models.checkpoint import Run
 from tests.packages import ARCHITECTURES, write_package, write_run
+from tests.served import Server, serve
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The shipped packages behind the real server."""
+    with serve(tmp_path_factory.mktemp("bentoml")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session", params=ARCHITECTURES)

@@ -38,6 +38,7 @@ def serve(
     home.mkdir(parents=True, exist_ok=True)
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ATTENTIVE_")}
+    environment |= {"ATTENTIVE_CACHE_BYTES": "0"}  # what is asked for twice is to be translated twice
     environment |= {f"ATTENTIVE_{name.upper()}": str(value) for name, value in settings.items()}
     environment |= {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
     command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.requests import ClientDisconnect
 
+from service import access
 from service.core import Translator
 from service.schemas import ErrorReply, LanguagesReply, ModelsReply, TranslateReply, TranslateRequest
 
@@ -14,18 +15,19 @@ T = TypeVar("T")
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "`invalid_json`"},
+    401: {"description": "`unauthorized`: the API key is missing or wrong"},
     404: {"description": "`unknown_model`, `unknown_direction`"},
     413: {"description": "`too_large`: the body, the list or a text"},
     422: {"description": "`invalid_request`, with the field"},
-    429: {"description": "`overloaded`: the queue is full; see Retry-After"},
+    429: {"description": "`overloaded`, `rate_limited`; see Retry-After"},
     503: {"description": "`unavailable`: starting or stopping; see Retry-After"},
     504: {"description": "`timeout`"},
 }
 
-router = APIRouter(prefix="/v1", tags=["translation"])
+router = APIRouter(prefix="/v1", tags=["translation"], dependencies=[Depends(access.required)])
 
 
-def translator_of(request: Request) -> Translator:
+async def translator_of(request: Request) -> Translator:
     translator: Translator = request.app.state.translator
     return translator
 

@@ -1,6 +1,8 @@
 """A decode loop: between two decoder steps finished rows leave and waiting sentences join."""
 
 import logging
+import os
+import sys
 import time
 from collections import deque
 from threading import Thread
@@ -48,6 +50,9 @@ class Loop(Thread):
         self.swept = 0.0
 
     def run(self) -> None:
+        if self.engine.nice and sys.platform == "linux":
+            # 0 is this thread; what is further behind already stays there.
+            os.setpriority(os.PRIO_PROCESS, 0, max(self.engine.nice, os.getpriority(os.PRIO_PROCESS, 0)))
         while True:
             tasks = self.engine.take(self)
             if tasks is None:

@@ -25,7 +25,8 @@ class Engine:
     """Translates the sentences of one package; safe to call from any thread.
 
     ``slots`` rows are decoded at a time in each of ``threads`` loops, ``queue_size`` sentences may wait. ``trace`` is
-    told what the loops do, by the loops themselves: it must be quick.
+    told what the loops do, by the loops themselves: it must be quick. ``nice`` puts the loops behind the other threads
+    of the process, where the system knows priorities of threads.
     Raises ``ValueError`` for an execution provider that is not there and ``KeyError`` for an unknown precision.
     """
 
@@ -38,10 +39,11 @@ class Engine:
         slots: int = 32,
         queue_size: int = 4096,
         threads: int | None = None,
+        nice: int = 0,
         trace: Callable[[Event], None] | None = None,
     ) -> None:
         self.package, self.precision, self.provider = package, precision, provider
-        self.slots, self.queue_size, self.trace = slots, queue_size, trace
+        self.slots, self.queue_size, self.nice, self.trace = slots, queue_size, nice, trace
         self.session = Session(package, precision, provider)
         self._queue: deque[Task] = deque()
         self._submitted = 0

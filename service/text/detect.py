@@ -1,7 +1,9 @@
 """Which of the served languages a text is in."""
 
 from collections.abc import Iterable
+from copy import copy
 from functools import cache
+from threading import Lock
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
@@ -23,12 +25,25 @@ class Detector:
         return sorted(((language, float(share)) for language, share in found), key=lambda pair: (-pair[1], pair[0]))
 
 
+def load() -> LanguageIdentifier:
+    """The model for all its languages. That takes half a second, so it is done once, whoever comes first."""
+    with _loading:
+        return _loaded()
+
+
+_loading = Lock()
+
+
 @cache
+def _loaded() -> LanguageIdentifier:
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
 def _identifier(languages: frozenset[str]) -> LanguageIdentifier | None:
-    """Loading the model takes a second, so it is done once. None where it knows none of the languages."""
+    """None where the model knows none of the languages."""
     if not languages:
         return None
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    identifier = copy(load())
     known = languages & set(identifier.labels)
     identifier.set_languages(sorted(known))
     return identifier if known else None

@@ -1,12 +1,14 @@
 """Text to sentences without losing a character: what no span covers is white space, and comes back as it was."""
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Literal
 
 import sentencex
 
-Mode = Literal["default", "newlines", "none"]
+Mode = Literal["default", "newlines", "punctuation", "none"]
 Bounds = tuple[int, int]
 
 WINDOW = 1000
@@ -18,12 +20,17 @@ SPACE = re.compile(r"\s")
 SPACES = re.compile(r"\s+")
 
 
-def segment(text: str, language: str, mode: Mode = "default") -> list[Bounds]:
-    """Start and end of each sentence of ``text``, in order, without the white space around it; none is empty."""
+def segment(text: str, language: str, mode: Mode = "default", whole: Sequence[Bounds] = ()) -> list[Bounds]:
+    """Start and end of each sentence of ``text``, in order, without the white space around it; none is empty.
+
+    No sentence ends inside one of the ``whole`` stretches, which are in order and apart.
+    """
     if mode == "none":
         spans: Iterator[Bounds] = iter([(0, len(text))])
     elif mode == "newlines":
         spans = (line.span() for line in LINE.finditer(text))
+    elif mode == "punctuation":
+        spans = _sentences(text, 0, len(text), language)
     else:
         spans = (
             sentence
@@ -31,7 +38,7 @@ def segment(text: str, language: str, mode: Mode = "default") -> list[Bounds]:
             for sentence in _sentences(text, line.start(), line.end(), language)
         )
     trimmed = (trim(text, start, end) for start, end in spans)
-    return [(start, end) for start, end in trimmed if start < end]
+    return _join([(start, end) for start, end in trimmed if start < end], whole)
 
 
 def trim(text: str, start: int, end: int) -> Bounds:
@@ -41,8 +48,27 @@ def trim(text: str, start: int, end: int) -> Bounds:
     return start, max(start, start + len(part.strip()))
 
 
+def _join(sentences: list[Bounds], whole: Sequence[Bounds]) -> list[Bounds]:
+    """Sentences made longer by what reaches over their ends; those that meet by that are one."""
+    if not whole:
+        return sentences
+    joined: list[Bounds] = []
+    ends = [end for _, end in whole]
+    for sentence in sentences:
+        first = bisect_right(ends, sentence[0])
+        last = bisect_left(whole, sentence[1], lo=first, key=itemgetter(0))
+        reach = [sentence, *whole[first:last]]
+        if joined and min(reach)[0] < joined[-1][1]:
+            reach.append(joined.pop())
+        joined.append((min(reach)[0], max(end for _, end in reach)))
+    return joined
+
+
 def _sentences(text: str, start: int, end: int, language: str) -> Iterator[Bounds]:
-    """Sentences of one line. The last one of a window is looked at again, with what follows it."""
+    """Sentences of a stretch whose line breaks are white space like any other.
+
+    The last one of a window is looked at again, with what follows it.
+    """
     while start < end:
         stop = min(end, start + WINDOW)
         lengths = _split(text[start:stop], language)

@@ -6,10 +6,13 @@ of the text as it was given; sub-words that stand for a part of a character, or 
 """
 
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from sentencepiece import SentencePieceProcessor
 
@@ -29,6 +32,36 @@ class Token:
     last: int
 
 
+class Edit(NamedTuple):
+    """``text`` in place of what stands from ``start`` up to ``end``."""
+
+    start: int
+    end: int
+    text: str
+
+
+class Moves:
+    """Where positions in a text are after its edits, which are in order and apart; inside one, they are at its ends."""
+
+    def __init__(self, edits: Sequence[Edit]) -> None:
+        self.edits = edits
+        self.ends = [edit.end for edit in edits]
+        growth = (len(edit.text) - (edit.end - edit.start) for edit in edits)
+        self.shifts = list(accumulate(growth, initial=0))
+
+    def start(self, position: int) -> int:
+        """Of what begins there."""
+        index = bisect_right(self.ends, position)
+        inside = index < len(self.edits) and self.edits[index].start <= position
+        return (self.edits[index].start if inside else position) + self.shifts[index]
+
+    def end(self, position: int) -> int:
+        """Of what ends there."""
+        index = bisect_left(self.ends, position)
+        inside = index < len(self.edits) and self.edits[index].start < position
+        return self.edits[index].end + self.shifts[index + 1] if inside else position + self.shifts[index]
+
+
 @dataclass(frozen=True, slots=True)
 class Pieces:
     """A text as the model sees it: ``ids[i]`` is written ``pieces[i]`` and stands for ``text[slice(*spans[i])]``."""
@@ -37,6 +70,23 @@ class Pieces:
     ids: list[int]
     pieces: list[str]
     spans: list[Bounds]
+    atoms: Sequence[Bounds] = ()
+    """Stretches of the text, in order and apart, that are one token each whatever sub-words they have."""
+
+    def edited(self, edits: Sequence[Edit]) -> "Pieces":
+        """The same sub-words for a changed text. ``edits`` are in order and apart; what they put in are atoms."""
+        if not edits:
+            return self
+        moves = Moves(edits)
+        parts, atoms, position = [], [(moves.start(start), moves.end(end)) for start, end in self.atoms], 0
+        for edit in edits:
+            parts += [self.text[position : edit.start], edit.text]
+            position = edit.end
+            if edit.text:
+                atoms.append((moves.start(edit.start), moves.end(edit.end)))
+        text = "".join([*parts, self.text[position:]])
+        spans = [(moves.start(start), moves.end(end)) for start, end in self.spans]
+        return replace(self, text=text, spans=spans, atoms=sorted(atoms))
 
     def subwords(self) -> list[Token]:
         """Sub-words, those of one character merged. Spans are in order and apart; together they hold every sub-word."""
@@ -44,7 +94,12 @@ class Pieces:
         first = 0
         for index, (begin, stop) in enumerate(self.spans):
             start, end = trim(self.text, max(begin, tokens[-1].end if tokens else 0), stop)
-            if start < end:
+            atom = self._atom(begin, stop) if self.atoms else None
+            if atom and tokens and atom == (tokens[-1].start, tokens[-1].end):
+                tokens[-1] = replace(tokens[-1], last=index + 1)
+                first = index + 1
+            elif start < end:
+                start, end = atom or (start, end)
                 tokens.append(Token(self.text[start:end], start, end, first, index + 1))
                 first = index + 1
         if first < len(self.spans) and tokens:
@@ -61,9 +116,16 @@ class Pieces:
         return [self._merge(part) for group in groups for part in _peel(group)]
 
     def _begins_word(self, token: Token, before: Token) -> bool:
-        return token.start > before.end or any(
-            piece.startswith(SPACE_MARK) for piece in self.pieces[token.first : token.last]
+        return (
+            token.start > before.end
+            or any(piece.startswith(SPACE_MARK) for piece in self.pieces[token.first : token.last])
+            or any(self.atoms and self._atom(each.start, each.end) for each in (before, token))
         )
+
+    def _atom(self, start: int, end: int) -> Bounds | None:
+        """The first atom that has a part between ``start`` and ``end``."""
+        index = bisect_right(self.atoms, start, key=itemgetter(1))
+        return self.atoms[index] if index < len(self.atoms) and self.atoms[index][0] < end else None
 
     def _merge(self, tokens: Sequence[Token], last: int | None = None) -> Token:
         start, end = tokens[0].start, tokens[-1].end
@@ -106,12 +168,12 @@ class Tokenizer:
         spans = [*prefix.spans, *((start + shift, end + shift) for start, end in later)]
         return Pieces(prefix.text + whole.text[written:], whole.ids, whole.pieces, spans[: len(whole.ids)])
 
-    def split(self, text: str, limit: int) -> list[Bounds]:
+    def split(self, text: str, limit: int, atoms: Sequence[Bounds] = ()) -> list[Bounds]:
         """Cut ``text`` into stretches of at most ``limit`` sub-words, where a word begins if at all possible.
 
-        A word longer than that is cut between two characters. A single character is never cut.
+        A word longer than that is cut between two characters. A single character is never cut, nor are ``atoms``.
         """
-        found = self.pieces(text)
+        found = replace(self.pieces(text), atoms=atoms)
         if len(found.ids) <= limit:
             return [trim(text, 0, len(text))]
         # The first sub-word of a stretch may need a mark of its own that it did not need inside the text.
@@ -122,7 +184,7 @@ class Tokenizer:
         return [
             (start + inner_start, start + inner_end)
             for start, end in parts
-            for inner_start, inner_end in self.split(text[start:end], limit)
+            for inner_start, inner_end in self.split(text[start:end], limit, _inside(atoms, start, end))
         ]
 
 
@@ -142,6 +204,11 @@ def _pack(found: Pieces, limit: int) -> Iterator[Bounds]:
             stop = stop if tokens[stop].first in words or cut is None else cut
         yield tokens[start].start, tokens[stop - 1].end
         start = stop
+
+
+def _inside(spans: Sequence[Bounds], start: int, end: int) -> list[Bounds]:
+    """Those between ``start`` and ``end``, counted from ``start``."""
+    return [(first - start, last - start) for first, last in spans if start <= first and last <= end]
 
 
 def _clamp(position: int, start: int, end: int) -> int:

@@ -1,31 +1,47 @@
+import json
+from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import pytest
 
-from loadtests.heatmap import figure
+from loadtests.heatmap import write
+from tests.loadtests.stub import stub
+
+SPAN = {"text": "a", "start": 0, "end": 1}
+SENTENCE = {
+    "source": SPAN,
+    "target": SPAN,
+    "score": -0.5,
+    "source_tokens": [SPAN],
+    "target_tokens": [SPAN],
+    "alignment": [{"source": 0, "target": 0, "weight": 1}],
+    "weights": [[1]],
+}
 
 
-@pytest.fixture(autouse=True)
-def headless() -> None:
-    mpl.use("agg")
+def known(name: str, *directions: tuple[str, str]) -> dict[str, Any]:
+    alignment = {"shift": 0, "layer": 1, "heads": "mean"}
+    rest = {"architecture": "a", "precision": "int8", "provider": "CPU", "alignment": alignment, "version": "1"}
+    return {"name": name, "directions": directions} | rest
 
 
-def sentence(weights: list[list[float]]) -> dict[str, Any]:
-    def tokens(count: int) -> list[dict[str, Any]]:
-        return [{"text": f"w{i}", "start": i, "end": i + 1} for i in range(count)]
+def test_every_model_with_the_direction_is_drawn(tmp_path: Path) -> None:
+    asked = []
 
-    read, written = tokens(len(weights[0])), tokens(len(weights))
-    return {"model": "m", "weights": weights, "source_tokens": read, "target_tokens": written}
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        asked.append(body)
+        found = {"text": "a", "source": "en", "target": "fr", "score": 0, "truncated": False, "warnings": []}
+        found |= {"alternatives": [], "sentences": [SENTENCE]}
+        return 200, {"model": body["model"], "translations": [found]}
 
-
-def test_every_token_has_its_label_and_every_strong_weight_its_number() -> None:
-    picture = figure([sentence([[0.9, 0.1, 0.0], [0.01, 0.04, 0.95]])])
-    (axes,) = picture.axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["w0", "w1", "w2"]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["w0", "w1"]
-    assert sorted(text.get_text() for text in axes.texts) == ["0.10", "0.90", "0.95"]
-
-
-def test_models_stand_side_by_side() -> None:
-    assert len(figure([sentence([[1.0]]), sentence([[0.5, 0.5]])]).axes) == 2
+    models = [known("one", ("en", "fr")), known("two", ("fr", "en")), known("three", ("fr", "en"), ("en", "fr"))]
+    output = tmp_path / "new" / "seen.png"
+    with stub(answer, models=models) as url:
+        write(url, "a", "en", "fr", output)
+        with pytest.raises(ValueError, match="from fr to de"):
+            write(url, "a", "fr", "de", output)
+    assert [body["model"] for body in asked] == ["one", "three"]
+    assert output.read_bytes().startswith(b"\x89PNG")
+    report = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
+    assert report["text"] == "a"
+    assert report["sentences"] == [SENTENCE | {"model": "one"}, SENTENCE | {"model": "three"}]

@@ -30,14 +30,14 @@ def test_a_server_that_is_not_ready_is_refused(stub_server, tmp_path):
 def test_a_server_of_our_own_is_started_and_stopped(checkout):
     (checkout / "readyz").write_text("yes")
     (checkout / "Makefile").write_text(
-        f"serve:\n\t@echo starting; {sys.executable} -m http.server --bind $(HOST) $(PORT)\n"
+        f"serve:\n\t@echo starting $$ATTENTIVE_CACHE_BYTES; {sys.executable} -m http.server --bind $(HOST) $(PORT)\n"
     )
     with served(None, checkout / "reports" / "log") as base:
         assert httpx.get(f"{base}/readyz").text == "yes"
         port = httpx.URL(base).port
     with socket.socket() as client:
         assert client.connect_ex(("127.0.0.1", port)) != 0
-    assert "starting" in (checkout / "reports" / "log").read_text()
+    assert "starting 0" in (checkout / "reports" / "log").read_text()
 
 
 def test_it_is_stopped_when_the_measurement_fails(checkout):

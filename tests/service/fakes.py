@@ -23,12 +23,14 @@ from service.text.tokens import Tokenizer
 T = TypeVar("T")
 
 TAGS = {"en": 4, "fr": 5}
+PLACEHOLDERS = [6, 7]
+"""What a model has that was trained with them; by default a manifest has none."""
 ENGLISH = "the cat sleeps on a red table and drinks milk"
 FRENCH = "le chat dort sur une table rouge et boit du lait"
 
 
 def train(path: Path) -> Tokenizer:
-    """A tokenizer like the shipped ones: unigram, byte fallback, target tags."""
+    """A tokenizer like the shipped ones: unigram, byte fallback, target tags, two placeholders."""
     words = f"{ENGLISH} {FRENCH}".split()
     sentences = [" ".join(words[number % len(words) :]) + "." for number in range(200)]
     sentencepiece.SentencePieceTrainer.train(
@@ -37,6 +39,7 @@ def train(path: Path) -> Tokenizer:
         vocab_size=330,
         byte_fallback=True,
         control_symbols=["<2en>", "<2fr>"],
+        user_defined_symbols=["⟦0⟧", "⟦1⟧"],
         pad_id=0,
         unk_id=1,
         bos_id=2,

@@ -70,6 +70,13 @@ def test_twice_is_once(client: Client) -> None:
     assert REGISTRY.get_sample_value("attentive_requests_total", labels) == before + 1
 
 
+def test_twice_the_unexpected_has_its_shape_too(client: Client, engine: EchoEngine) -> None:
+    client.app = Boundary(client.app, 1_000_000)  # type: ignore[assignment]
+    engine.error = RuntimeError("the red cat")
+    answer = client.translate(text="the red cat")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+
+
 def test_paths_nobody_serves_share_one_series(client: Client) -> None:
     for number in range(20):
         client.request("GET", f"/{number}")

@@ -3,8 +3,9 @@ import logging
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from service import errors, plan
+from service import core, errors, plan
 from service.core import Translator
 from service.registry import Registry
 from service.schemas import BatchItem, TranslateRequest
@@ -110,6 +111,34 @@ def test_limits(tokenizer: Tokenizer) -> None:
     assert caught.value.field == "text"
 
 
+@pytest.mark.parametrize(
+    ("fitting", "over"),
+    [
+        ({"a": "x", "b": "y"}, {"a": "x", "b": "y", "c": "z"}),
+        ({"a" * 10: "x"}, {"a" * 11: "x"}),
+        ({"a": "x" * 10}, {"a": "x" * 11}),
+    ],
+)
+def test_limits_of_a_glossary(tokenizer: Tokenizer, fitting: dict[str, str], over: dict[str, str]) -> None:
+    translator = started([model(tokenizer, EchoEngine())], max_glossary_terms=2, max_term_chars=10)
+    assert translate(translator, "the cat", glossary=fitting).text == "the cat"
+    with pytest.raises(errors.TooLarge) as caught:
+        translate(translator, "the cat", glossary=over)
+    assert caught.value.field == "glossary"
+
+
+@pytest.mark.parametrize("glossary", [{"a": ""}, {"a": " \n"}, {"a": 1}, {"a": "\ud800"}, ["a"]])
+def test_glossaries_that_are_none(glossary: object) -> None:
+    with pytest.raises(ValidationError):
+        TranslateRequest.model_validate({"text": "", "target": "fr", "glossary": glossary})
+
+
+def test_a_glossary_is_answered_only_where_there_is_one(translator: Translator) -> None:
+    assert translate(translator, "the cat").glossary is None
+    assert translate(translator, "the cat", glossary={}).glossary == []
+    assert translate(translator, "the  cat", glossary={"dog": "x", "": "x", " ": "x", "\ud800": "x"}).glossary == []
+
+
 def test_a_batch_spoils_nothing(translator: Translator) -> None:
     items: list[dict[str, object]] = [
         {"text": "the cat", "target": "fr"},
@@ -162,12 +191,34 @@ def test_ready_only_after_a_translation(tokenizer: Tokenizer) -> None:
         starting = asyncio.create_task(translator.start())
         await until(lambda: len(engine.waiting) == 2)
         assert not translator.ready
+        early = asyncio.create_task(translator.translate(TranslateRequest(text="x", target="fr", source="en")))
         engine.release()
         await starting
+        await until(lambda: len(engine.waiting) == 1)
+        engine.release()
+        assert (await early).translations[0].text == "x"
         assert translator.ready
 
     run(scenario())
-    assert [job.source_ids[0] for job in engine.jobs] == [5, 4]
+    assert [job.source_ids[0] for job in engine.jobs] == [5, 4, 5]
+
+
+def test_who_comes_while_it_starts_does_not_wait_for_ever(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "START_S", 0.01)
+    engine = EchoEngine(held=True)
+    translator = Translator(Settings(), Registry([model(tokenizer, engine)]))
+
+    async def scenario() -> None:
+        starting = asyncio.create_task(translator.start())
+        await until(lambda: len(engine.waiting) == 2)
+        with pytest.raises(errors.Unavailable):
+            await translator.translate(TranslateRequest(text="x", target="fr"))
+        engine.release()
+        await starting
+
+    run(scenario())
 
 
 def test_a_model_that_cannot_translate_is_left_out(tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture) -> None:

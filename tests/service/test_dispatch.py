@@ -1,10 +1,13 @@
 import asyncio
+import time
 from collections.abc import Sequence
+from contextlib import aclosing
 
 import pytest
 
 from service import errors
-from service.dispatch import Dispatch
+from service.cache import Cache
+from service.dispatch import TURN_S, Dispatch
 from service.engine import Hypothesis, Job
 from service.registry import Model
 from service.text.tokens import Tokenizer
@@ -93,3 +96,30 @@ def test_cancelling_takes_the_work_back(tokenizer: Tokenizer) -> None:
 def test_one_failure_fails_the_request(tokenizer: Tokenizer) -> None:
     with pytest.raises(ArithmeticError):
         run(Dispatch(jobs(model(tokenizer, EchoEngine(error=ArithmeticError())), 3), 2).run())
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_request_gives_way_to_the_others(tokenizer: Tokenizer, cached: bool) -> None:
+    """Though all its results are there at once, and each takes a while."""
+    work = jobs(model(tokenizer, EchoEngine()), 10)
+    cache = Cache(1_000_000)
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def scenario() -> int:
+        if cached:
+            await Dispatch(work, 10, cache).run()
+        task = asyncio.create_task(other())
+        async with aclosing(Dispatch(work, 10, cache).results()) as results:
+            async for _ in results:
+                before = turns
+                time.sleep(1.2 * TURN_S)  # noqa: ASYNC251 - it keeps the others waiting
+        task.cancel()
+        return before
+
+    assert run(scenario()) >= 9

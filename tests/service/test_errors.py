@@ -36,7 +36,7 @@ def test_every_exception_has_its_code(error: Exception, code: str) -> None:
 
 
 def test_a_message_can_always_be_sent() -> None:
-    answer = errors.response(errors.InvalidRequest("\ud800" + "x" * 1000, field="\udfff"), "id")
+    answer = errors.response(errors.InvalidRequest("\ud800" + "x" * 1000, field="\udfff"), "id", "/v1/translate")
     assert len(answer.body) < 500
     assert answer.status_code == 422
 

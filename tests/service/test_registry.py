@@ -1,11 +1,12 @@
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from export.package import Package
 from service import errors
-from service.registry import Registry, open_models
+from service.registry import Registry, open_packages
 from service.settings import Settings
 from service.text.tokens import Tokenizer
 from tests.service.fakes import EchoEngine, model
@@ -52,22 +53,86 @@ def test_languages(registry: Registry) -> None:
     assert registry.sources("transformer", "fr") == ["en"]
 
 
+@pytest.fixture
+def packages(transformer_package: Package, tmp_path: Path) -> Path:
+    """A directory with one good package."""
+    shutil.copytree(transformer_package.path, tmp_path / "good")
+    return tmp_path
+
+
+def settings(packages: Path) -> Settings:
+    return Settings(models_dir=packages, threads=1, slots=8)
+
+
+def remove(file: Path) -> None:
+    file.unlink()
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def flip(file: Path) -> None:
+    """One bit in the middle."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def unreadable(file: Path) -> None:
+    file.write_text("{")
+
+
+def later(file: Path) -> None:
+    file.write_text('{"format": 99}')
+
+
+DAMAGE = [
+    ("manifest.json", remove),
+    ("manifest.json", unreadable),
+    ("manifest.json", later),
+    ("tokenizer.model", remove),
+    ("tokenizer.model", flip),
+    ("encoder.int8.onnx", cut),
+    ("decoder.int8.onnx", cut),
+    ("decoder.int8.onnx", remove),
+    ("weights.int8.bin", flip),
+    ("weights.int8.bin", cut),
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGE, ids=lambda value: getattr(value, "__name__", value))
 def test_a_damaged_package_is_named_and_the_others_serve(
-    transformer_package: Package, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    packages: Path, name: str, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in ("bad", "good", "later"):
-        shutil.copytree(transformer_package.path, tmp_path / name)
-    with (tmp_path / "bad" / "tokenizer.model").open("ab") as damaged:
-        damaged.write(b"x")
-    (tmp_path / "later" / "manifest.json").write_text('{"format": 99}')
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "a-file").write_text("")
-    [model] = open_models(Settings(models_dir=tmp_path, threads=1))
-    model.engine.close()
-    refused = "\n".join(record.getMessage() for record in caplog.records if record.levelname == "ERROR")
-    for file in ("bad/tokenizer.model", "later/manifest.json", "empty/manifest.json"):
-        assert str(tmp_path / file) in refused
+    shutil.copytree(packages / "good", packages / "bad")
+    damage(packages / "bad" / name)
+    bad, good = open_packages(settings(packages))
+    assert good.model is not None
+    good.model.engine.close()
+    assert (bad.package, bad.outcome, bad.model) == ("bad", "failed", None)
+    assert (good.package, good.outcome, good.error) == ("good", "loaded", "")
+    assert str(packages / "bad" / name) in bad.error
+    assert bad.error in "\n".join(record.getMessage() for record in caplog.records if record.levelname == "ERROR")
+
+
+def test_what_is_no_package_is_passed_over_or_named(packages: Path) -> None:
+    (packages / "empty").mkdir()
+    (packages / ".hidden").mkdir()
+    (packages / "a-file").write_text("")
+    empty, good = open_packages(settings(packages))
+    assert good.model is not None
+    good.model.engine.close()
+    assert (empty.package, empty.outcome) == ("empty", "failed")
+    assert str(packages / "empty" / "manifest.json") in empty.error
+
+
+def test_an_engine_that_cannot_be_made_is_a_failure_of_its_package(packages: Path) -> None:
+    [failed] = open_packages(Settings(models_dir=packages, provider="NoSuchProvider"))
+    assert failed.outcome == "failed"
+    assert "NoSuchProvider" in failed.error
+    assert str(packages / "good") in failed.error
 
 
 def test_no_directory_is_no_model(tmp_path: Path) -> None:
-    assert open_models(Settings(models_dir=tmp_path / "nowhere")) == []
+    assert open_packages(Settings(models_dir=tmp_path / "nowhere")) == []

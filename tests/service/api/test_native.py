@@ -28,6 +28,7 @@ def test_the_least_request(client: Client) -> None:
                 "text": "The cat drinks milk.",
                 "source": "en",
                 "target": "fr",
+                "detected": {"language": "en", "confidence": 0.9768},
                 "score": -0.5,
                 "truncated": False,
                 "warnings": [],

@@ -17,11 +17,14 @@ def test_sentences_and_lines() -> None:
     text = "Hello there.  How is Dr. Smith?\n\n\tFine\r\nthanks. "
     assert parts(text) == ["Hello there.", "How is Dr. Smith?", "Fine", "thanks."]
     assert parts(text, mode="newlines") == ["Hello there.  How is Dr. Smith?", "Fine", "thanks."]
+    assert parts(text, mode="punctuation") == ["Hello there.", "How is Dr. Smith?", "Fine\r\nthanks."]
     assert parts(text, mode="none") == [text.strip()]
 
 
 @given(
-    st.text(AWKWARD, max_size=80), st.sampled_from(["en", "fr", "xx"]), st.sampled_from(["default", "newlines", "none"])
+    st.text(AWKWARD, max_size=80),
+    st.sampled_from(["en", "fr", "xx"]),
+    st.sampled_from(["default", "newlines", "punctuation", "none"]),
 )
 def test_nothing_is_lost(text: str, language: str, mode: Mode) -> None:
     position = 0
@@ -46,6 +49,16 @@ def test_a_megabyte_in_one_line(unit: str) -> None:
     assert time.process_time() - started < 5
     assert all(end - start <= WINDOW for start, end in spans)
     assert sum(end - start for start, end in spans) >= len(text.replace(" ", ""))
+
+
+def test_no_sentence_ends_inside_a_whole() -> None:
+    text = "See a. b? c now. Go! d\nee. Fine"
+    found = [text[a:b] for a, b in segment(text, "en", whole=[(4, 11), (21, 26)])]
+    assert found == ["See a. b? c now.", "Go!", "d\nee.", "Fine"]
+    assert segment(text, "en", "newlines", whole=[(3, 4), (21, 26)]) == [(0, len(text))]
+    assert segment("a. b. c", "en", whole=[(1, 6)]) == [(0, 7)]
+    long = "x" * (5 * WINDOW - 7)
+    assert segment(f"Go. {long} on. Stop.", "en", whole=[(4, 4 + len(long))])[1] == (4, 8 + len(long))
 
 
 def test_a_stray_quote_hides_no_sentence() -> None:

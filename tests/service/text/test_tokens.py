@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.text.tokens import Pieces, Token, Tokenizer
+from service.text.tokens import Edit, Moves, Pieces, Token, Tokenizer
 
 CHARACTERS = (
     st.sampled_from("the cat.,!' \t\u00a0éÉ😀👩\u200dﬁ½ｆ①漢\u0301\ufdfa\x00\x01\u00ad▁<2fr>") | st.characters()
@@ -120,6 +120,56 @@ def test_split_keeps_to_the_limit_and_loses_nothing(tokenizer: Tokenizer, text: 
     covered = "".join(text[start:end] for start, end in bounds)
     seen = "".join(token.text for token in tokenizer.pieces(text).subwords())
     assert len(covered) >= len(seen) - text.count(" ")
+
+
+@given(
+    text=MIXED,
+    cuts=st.lists(st.integers(0, 60), max_size=8),
+    puts=st.lists(st.text(max_size=4), min_size=4, max_size=4),
+)
+def test_edited_pieces(tokenizer: Tokenizer, text: str, cuts: list[int], puts: list[str]) -> None:
+    text = text.encode("utf-8", "replace").decode()
+    borders = sorted({cut for cut in cuts if cut <= len(text)})
+    edits = [Edit(start, end, put) for start, end, put in zip(borders[::2], borders[1::2], puts, strict=False)]
+    found = tokenizer.pieces(text).edited(edits)
+    plain, position = "", 0
+    for edit in edits:
+        plain += text[position : edit.start] + edit.text
+        position = edit.end
+    assert found.text == plain + text[position:]
+    assert [found.text[start:end] for start, end in found.atoms] == [edit.text for edit in edits if edit.text]
+    for tokens in (found.subwords(), found.words()):
+        place = piece = 0
+        for token in tokens:
+            assert place <= token.start < token.end <= len(found.text)
+            assert token.text == found.text[token.start : token.end]
+            assert token.first == piece < token.last
+            place, piece = token.end, token.last
+            # A token is an atom, or has no part in one.
+            assert all(
+                (token.start, token.end) == atom or token.end <= atom[0] or atom[1] <= token.start
+                for atom in found.atoms
+            )
+
+
+def test_what_is_put_in_is_one_token(tokenizer: Tokenizer) -> None:
+    found = tokenizer.pieces("the cat36 sleeps, 36.").edited([Edit(7, 9, " {x y}"), Edit(18, 20, "https://a.b/c")])
+    assert texts(found.words()) == ["the", "cat", " {x y}", "sleeps", ",", "https://a.b/c", "."]
+    assert found.text == "the cat {x y} sleeps, https://a.b/c."
+
+
+def test_positions_after_edits() -> None:
+    moves = Moves([Edit(2, 4, "abcde"), Edit(6, 9, "")])
+    assert [moves.start(position) for position in range(11)] == [0, 1, 2, 2, 7, 8, 9, 9, 9, 9, 10]
+    assert [moves.end(position) for position in range(11)] == [0, 1, 2, 7, 7, 8, 9, 9, 9, 9, 10]
+
+
+def test_split_cuts_no_atom(tokenizer: Tokenizer) -> None:
+    text = "cat36" * 100
+    atoms = [(index, index + 2) for index in range(3, 500, 5)]
+    bounds = tokenizer.split(text, 40, atoms)
+    assert "".join(text[start:end] for start, end in bounds) == text
+    assert not {border for pair in bounds for border in pair} & {start + 1 for start, _ in atoms}
 
 
 def test_split_cuts_where_a_word_begins(tokenizer: Tokenizer) -> None:

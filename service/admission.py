@@ -1,0 +1,142 @@
+"""Back-pressure: work that would have to wait too long is refused when it arrives, not when it has waited."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service import errors, metrics
+from service.boundary import identify
+from service.engine import Job
+
+WINDOW_S = 0.5
+"""Seconds of work that make one measurement of the rate."""
+WEIGHT = 0.3
+"""Of the latest measurement in the average rate."""
+REQUEST_WEIGHT = 0.1
+"""Of the latest request in the average work of a request."""
+PATHS = frozenset({"/v1/translate", "/v1/translate/stream", "/v2/translate", "/translate", "/translate_batch"})
+"""Routes that translate."""
+
+
+class Admission:
+    """Refuses where what is under way would take longer than ``objective`` seconds; 0 refuses nothing.
+
+    Work is counted in rows and source sub-words. A request that is not with the engines, since it is still being read
+    or already being answered, counts as much as the average one: where the event loop is what is slow, requests wait
+    there. How much work is done in a second is measured while at least ``full`` rows and such requests are under way:
+    with fewer, decoding is slower than it could be. A measurement that is faster than the average counts always. Before
+    the first measurement nothing is refused. One event loop, one admission: all packages share the processors.
+    """
+
+    def __init__(self, objective: float, full: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.objective, self.full, self.clock = objective, full, clock
+        self.requests = 0
+        """That have been let in and are not with the engines."""
+        self.rows = 0
+        self.work = 0
+        """With the engines."""
+        self.average = 0.0
+        """Work of a request."""
+        self.rate: float | None = None
+        """Work done in a second."""
+        self._restart()
+
+    @property
+    def wait(self) -> float:
+        """Seconds until what is under way is done, as far as is known."""
+        return (self.work + max(self.requests, 0) * self.average) / self.rate if self.rate else 0.0
+
+    def check(self, deadline: float | None = None) -> None:
+        """Raises :class:`service.errors.Overloaded` if work that comes now would wait too long, or in vain: until after
+        its ``deadline``.
+        """
+        wait = self.wait
+        in_vain = deadline is not None and self.clock() + wait > deadline
+        if self.objective and wait and (wait > self.objective or in_vain):
+            raise overloaded(wait)
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """From when a request is let in until it is answered."""
+        self.requests += 1
+        try:
+            yield
+        finally:
+            self.requests -= 1
+
+    @contextmanager
+    def engaged(self, jobs: Sequence[Job]) -> Iterator[None]:
+        """While a request, which begins with these jobs, is with the engines."""
+        self.requests -= 1
+        self.average += REQUEST_WEIGHT * (sum(map(cost, jobs)) - self.average)
+        try:
+            yield
+        finally:
+            self.requests += 1
+
+    def begin(self, job: Job) -> None:
+        """A job is handed to an engine."""
+        if not self.rows:
+            self._restart()
+        self.rows += job.beam_size
+        self.work += cost(job)
+
+    def end(self, job: Job, *, done: bool) -> None:
+        """It has left the engine, translated or not."""
+        self._full &= self.rows + self.requests >= self.full
+        self.rows -= job.beam_size
+        self.work -= cost(job)
+        self._done += cost(job) if done else 0
+        seconds = self.clock() - self._since
+        if seconds >= WINDOW_S:
+            self._measure(self._done / seconds)
+            self._restart()
+
+    def _measure(self, rate: float) -> None:
+        if self.rate is None:
+            self.rate = rate if self._full and rate else None
+        elif self._full or rate > self.rate:
+            self.rate += WEIGHT * (rate - self.rate)
+
+    def _restart(self) -> None:
+        self._since = self.clock()
+        self._done = 0
+        self._full = True
+
+
+def cost(job: Job) -> int:
+    return job.beam_size * len(job.source_ids)
+
+
+def overloaded(wait: float) -> errors.Overloaded:
+    return errors.Overloaded("too much is waiting; try again soon", retry_after=max(1, math.ceil(wait)))
+
+
+class Door:
+    """ASGI middleware, the outermost of all: under overload most requests come no further, and what they cost is taken
+    from the others. Nothing is read but the path; they are counted in the metrics, but not logged.
+    """
+
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self.app, self.admission = app, admission
+        self.refused = metrics.REFUSED.labels(errors.Overloaded.code)
+        self.answered = {path: metrics.REQUESTS.labels(path, str(errors.Overloaded.status)) for path in PATHS}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] in PATHS:
+            try:
+                self.admission.check()
+            except errors.Overloaded as refusal:
+                self.refused.inc()
+                self.answered[scope["path"]].inc()
+                request_id = identify(Headers(scope=scope))
+                answer = errors.response(refusal, request_id, scope["path"])
+                answer.headers["X-Request-ID"] = request_id
+                return await answer(scope, receive, send)
+            with self.admission.inside():
+                return await self.app(scope, receive, send)
+        return await self.app(scope, receive, send)

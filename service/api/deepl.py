@@ -1,0 +1,170 @@
+"""DeepL's API for texts: applications that speak it need another URL, and nothing else."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from service.access import Caller
+from service.api.dialects import Code, Flag, Parameters, Texts, base_language, get_and_post, in_query, read, refusals
+from service.api.native import Core, unless_disconnected
+from service.languages import NAMES
+from service.schemas import Reply, TranslateRequest
+from service.text.segment import Mode
+
+SPLIT: dict[str, Mode] = {"0": "none", "1": "default", "nonewlines": "punctuation"}
+VARIANTS = {
+    "en": {"EN-GB": "English (British)", "EN-US": "English (American)"},
+    "pt": {"PT-BR": "Portuguese (Brazilian)", "PT-PT": "Portuguese (European)"},
+}
+"""Targets for which DeepL's own clients insist on a region. They are one language to the models."""
+UNLIMITED = 10**12
+"""The limit that DeepL reports where there is none."""
+
+
+def _refuse(value: object) -> None:
+    if value not in (None, "", []):
+        raise PydanticCustomError("unsupported", "This server does not support it")
+
+
+Unsupported = Annotated[
+    None, BeforeValidator(_refuse), WithJsonSchema({"enum": [None, "", []], "description": "Refused"})
+]
+
+
+class DeepLParameters(Parameters):
+    key_name = "auth_key"
+
+    auth_key: str | None = Field(default=None, description="For clients that do not send the key in a header")
+
+
+class DeepLQuery(DeepLParameters):
+    text: Texts
+    target_lang: Code = Field(description="Code of a target language; a region, as in EN-GB, changes nothing")
+    source_lang: Code | None = Field(default=None, description="Detected for each text where it is not given")
+    split_sentences: Literal["0", "1", "nonewlines"] = Field(
+        default="1",
+        description="Sentences end nowhere, at punctuation and line breaks, or at punctuation only. HTML has no "
+        "line breaks but those of tags, at which they end in either case",
+    )
+    tag_handling: Literal["html"] | None = None
+    preserve_formatting: Flag = Field(default=False, description="Formatting is kept in any case")
+    formality: Literal["default", "prefer_more", "prefer_less"] | None = Field(
+        default=None, description="Accepted, and without effect: the models know no degrees of it"
+    )
+    context: str | None = Field(default=None, description="Accepted, and without effect")
+    show_billed_characters: Flag = False
+    glossary_id: Unsupported = None
+    glossary_ids: Unsupported = None
+    style_id: Unsupported = None
+    translation_memory_id: Unsupported = None
+    custom_instructions: Unsupported = None
+    splitting_tags: Unsupported = None
+    non_splitting_tags: Unsupported = None
+    ignore_tags: Unsupported = None
+
+
+class DeepLLanguagesQuery(DeepLParameters):
+    type: Literal["source", "target"] = "source"
+
+
+class DeepLTranslation(Reply):
+    detected_source_language: str
+    text: str
+    billed_characters: int | None = Field(default=None, description="Code points, where `show_billed_characters` asks")
+
+
+class DeepLReply(Reply):
+    translations: list[DeepLTranslation]
+
+
+class DeepLLanguage(Reply):
+    language: str
+    name: str
+    supports_formality: Literal[False] | None = Field(default=None, description="For targets")
+
+
+class DeepLUsage(Reply):
+    """``character_limit`` is the number that DeepL reports where there is no limit."""
+
+    character_count: int = Field(description="Translated through `/v2/translate` since this server started")
+    character_limit: int
+
+
+class DeepLError(Reply):
+    message: str
+    detail: str = Field(description="The `code` of the error in the native API")
+
+
+router = APIRouter(prefix="/v2", tags=["DeepL"])
+
+
+@get_and_post(
+    router,
+    "/translate",
+    DeepLQuery,
+    {"text": ["I drink milk."], "source_lang": "EN", "target_lang": "FR"},
+    response_model=DeepLReply,
+    responses=refusals(DeepLError, 400, 403, 413, 429, 503, 504),
+)
+async def translate(request: Request, translator: Core) -> Response:
+    """Translate texts. Parameters of DeepL's that are not listed are passed over."""
+    query, caller = await read(request, DeepLQuery)
+    languages = translator.languages()
+    split = SPLIT[query.split_sentences]
+    wanted = TranslateRequest(
+        text=[query.text] if isinstance(query.text, str) else query.text,
+        source=None if query.source_lang is None else base_language(query.source_lang, languages),
+        target=base_language(query.target_lang, languages),
+        split_sentences="default" if query.tag_handling and split == "punctuation" else split,
+        format=query.tag_handling or "text",
+    )
+    done = await unless_disconnected(request, translator.translate(wanted))
+    request.app.state.deepl_characters[_account(request, caller)] += sum(map(len, wanted.texts))
+    translations = [
+        DeepLTranslation(
+            detected_source_language=found.source.upper(),
+            text=found.text,
+            billed_characters=len(text) if query.show_billed_characters else None,
+        )
+        for text, found in zip(wanted.texts, done.translations, strict=True)
+    ]
+    reply = DeepLReply(translations=translations).model_dump_json(exclude_none=True)
+    return Response(reply, media_type="application/json")
+
+
+@get_and_post(
+    router,
+    "/languages",
+    DeepLLanguagesQuery,
+    {"type": "target"},
+    response_model_exclude_none=True,
+    responses=refusals(DeepLError, 400, 403, 413, 429),
+)
+async def languages(request: Request, translator: Core) -> list[DeepLLanguage]:
+    """Source or target languages."""
+    query, _ = await read(request, DeepLLanguagesQuery)
+    served = translator.languages()
+    if query.type == "source":
+        return [DeepLLanguage(language=each.code.upper(), name=each.name) for each in served]
+    targets = sorted({target for each in served for target in each.targets})
+    named = [VARIANTS.get(code, {code.upper(): NAMES.get(code, code)}) for code in targets]
+    return [
+        DeepLLanguage(language=code, name=name, supports_formality=False)
+        for variants in named
+        for code, name in variants.items()
+    ]
+
+
+@router.get("/usage", responses=refusals(DeepLError, 400, 403, 429), openapi_extra=in_query(DeepLParameters))
+async def usage(request: Request) -> DeepLUsage:
+    """How much the caller's key has been used for; without keys, how much has been translated for all."""
+    _, caller = await read(request, DeepLParameters)
+    characters = request.app.state.deepl_characters[_account(request, caller)]
+    return DeepLUsage(character_count=characters, character_limit=UNLIMITED)
+
+
+def _account(request: Request, caller: Caller) -> str:
+    """Callers without keys are one: they are their addresses, and nobody knows how many of those there will be."""
+    return "" if request.app.state.access.keys is None else caller.name

@@ -1,0 +1,102 @@
+"""What the command reads, and where it writes: files, the terminal, pictures."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from . import documents
+from .failure import CommandError
+from .heatmap import heatmap
+from .replies import Sentence, TranslateReply
+
+STDIN = Path("-")
+
+
+def read(path: Path) -> str:
+    """The text, its line breaks as they are. Raises ``OSError``, and :class:`CommandError` for what is not UTF-8."""
+    if path == STDIN and sys.stdin.isatty():
+        typer.echo("The text, please; Ctrl-D ends it.", err=True)
+    content = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        name = "stdin" if path == STDIN else path
+        raise CommandError(f"{name} is not UTF-8 text: its byte {error.start + 1} is wrong") from error
+
+
+def read_glossary(path: Path) -> dict[str, str]:
+    """Term to its translation, from lines of both with a tab between; empty lines count for nothing.
+
+    Raises ``OSError`` and :class:`CommandError`.
+    """
+    terms: dict[str, str] = {}
+    for number, line in enumerate(read(path).splitlines(), 1):
+        if line.strip():
+            term, _, translation = (part.strip() for part in line.partition("\t"))
+            if not (term and translation):
+                raise CommandError(f"{path}, line {number}: not a term, a tab and its translation")
+            terms[term] = translation
+    return terms
+
+
+@contextmanager
+def sink(path: Path | None) -> Iterator[BinaryIO]:
+    """Where translations go: stdout for None. Raises ``OSError``."""
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    else:
+        with path.open("wb") as file:
+            yield file
+
+
+@contextmanager
+def progress(chars: int, out: BinaryIO) -> Iterator[Callable[[int], None]]:
+    """A function to be told of characters that are done.
+
+    A bar is drawn on stderr where that is a terminal with nothing else on it, for more than one request.
+    """
+    console = Console(stderr=True)
+    shown = console.is_terminal and not out.isatty() and chars > documents.PIECE_CHARS
+    with Progress(console=console, disable=not shown) as bar:
+        task = bar.add_task("Translating", total=chars)
+        yield lambda done: bar.advance(task, done)
+
+
+class Drawing:
+    """Where the model looked: on stderr sentence by sentence, in a picture all together.
+
+    Raises :class:`CommandError` where matplotlib is needed and missing.
+    """
+
+    def __init__(self, on_stderr: bool, picture: Path | None) -> None:
+        if picture is not None and importlib.util.find_spec("matplotlib") is None:
+            raise CommandError("a picture needs matplotlib: pip install matplotlib")
+        self.console = Console(stderr=True) if on_stderr else None
+        self.picture = picture
+        self.sentences: list[tuple[str, Sentence]] = []
+
+    def add(self, reply: TranslateReply) -> None:
+        for sentence in (sentence for translation in reply.translations for sentence in translation.sentences):
+            if self.console is not None:
+                self.console.print(heatmap(sentence, self.console.width), soft_wrap=True)
+            if self.picture is not None:
+                self.sentences.append((reply.model, sentence))
+
+    def save(self) -> None:
+        """Draw the picture, where one is wanted. Raises ``OSError``, and :class:`CommandError` for one too large."""
+        if self.picture is None:
+            return
+        from .picture import figure  # noqa: PLC0415 - matplotlib is optional
+
+        try:
+            figure(self.sentences).savefig(self.picture, dpi=150)
+        except ValueError as error:
+            raise CommandError(f"{self.picture}: {error}") from error

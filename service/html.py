@@ -1,0 +1,124 @@
+"""``format: "html"``: pages in, pages out.
+
+All texts of all pages go to the engines together, and each tag comes back around what it was around. Elements that may
+not be translated are handed over as protected. A page has one language. Where browsers make no difference (quotes,
+entities, capitals in names), a page may come back written in another way.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from service import errors
+from service.plan import REPLACED, UNCHANGED, Plan, Planner, clean
+from service.schemas import HonouredTerm, Sentence, Span, TranslateReply, TranslateRequest, Translation
+from service.text import inline
+from service.text.detect import SAMPLE
+from service.text.dom import TooDeep
+from service.text.markup import Block, Page, parse
+from service.text.protect import Protected
+
+Translate = Callable[[TranslateRequest, Sequence[Sequence[Protected]]], Awaitable[TranslateReply]]
+
+
+@dataclass
+class _Text:
+    """A text of the request, a plan for its beginning, which knows its language, and the translations of its blocks."""
+
+    html: str
+    page: Page
+    plan: Plan
+    warnings: list[str]
+    done: list[Translation] = field(default_factory=list)
+
+
+async def translate(request: TranslateRequest, planner: Planner, max_depth: int, plain: Translate) -> TranslateReply:
+    """``plain`` translates any number of texts without tags.
+
+    Raises what it raises, what :meth:`service.plan.Planner.plan` raises, and :class:`service.errors.TooLarge`.
+    """
+    texts = await asyncio.to_thread(_read_all, request, planner, max_depth)
+    model = ""
+    for source in dict.fromkeys(text.plan.source for text in texts) or [request.source]:
+        same = [text for text in texts if text.plan.source == source and text.plan.model is not None]
+        blocks = [block for text in same for block in text.page.blocks]
+        inner = request.model_copy(
+            update={
+                "text": [block.text for block in blocks],
+                "source": source,
+                "format": "text",
+                "attention": "weights",
+                "tokens": "words",
+            }
+        )
+        reply = await plain(inner, [block.protected for block in blocks])
+        model = model or reply.model
+        done = iter(reply.translations)
+        for text in same:
+            text.done = [next(done) for _ in text.page.blocks]
+    translations = await asyncio.to_thread(lambda: [_write(text, request) for text in texts])
+    return TranslateReply(model=model, translations=translations)
+
+
+def _read_all(request: TranslateRequest, planner: Planner, max_depth: int) -> list[_Text]:
+    texts = []
+    for number, given in enumerate(request.texts):
+        html = clean(given)
+        try:
+            page = parse(html, max_depth)
+        except TooDeep as error:
+            name = "text" if isinstance(request.text, str) else f"text[{number}]"
+            raise errors.TooLarge(f"elements are nested at most {max_depth} deep", field=name) from error
+        plan = planner.plan("\n".join(block.said for block in page.blocks)[:SAMPLE], request)
+        warnings = [REPLACED] * (html != given) + [UNCHANGED] * (plan.model is None)
+        texts.append(_Text(html, page, plan, warnings))
+    return texts
+
+
+def _write(text: _Text, request: TranslateRequest) -> Translation:
+    done = iter(text.done)
+    html = text.page.write(lambda block: _block(block, next(done))) if text.done else text.html
+    lengths = [sum(len(sentence.target.text) for sentence in each.sentences) for each in text.done]
+    total = sum(length * each.score for length, each in zip(lengths, text.done, strict=True))
+    warnings = [*text.warnings, *(warning for each in text.done for warning in each.warnings)]
+    return Translation(
+        text=html,
+        source=text.plan.source,
+        target=text.plan.target,
+        detected=text.plan.detected,
+        score=round(total / max(sum(lengths), 1), 4),
+        truncated=any(each.truncated for each in text.done),
+        warnings=list(dict.fromkeys(warnings)),
+        alternatives=[],
+        sentences=[],
+        glossary=None if request.glossary is None else _glossary(text.done),
+    )
+
+
+def _glossary(done: Sequence[Translation]) -> list[HonouredTerm]:
+    terms: dict[str, HonouredTerm] = {}
+    for term in (term for each in done for term in each.glossary or []):
+        if terms.setdefault(term.source, term).honoured:
+            terms[term.source] = term
+    return list(terms.values())
+
+
+def _block(block: Block, done: Translation) -> str:
+    return inline.write(block, done.text, [_pair(sentence) for sentence in done.sentences])
+
+
+def _pair(sentence: Sentence) -> inline.Pair:
+    source, target = sentence.source_tokens or [], sentence.target_tokens or []
+    return inline.Pair(
+        (sentence.source.start, sentence.source.end),
+        (sentence.target.start, sentence.target.end),
+        _bounds(source),
+        _bounds(target),
+        np.array(sentence.weights, dtype=np.float64).reshape(len(target), len(source)),
+    )
+
+
+def _bounds(spans: Sequence[Span]) -> inline.Ints:
+    return np.array([(span.start, span.end) for span in spans], dtype=np.int64).reshape(len(spans), 2)

@@ -1,0 +1,102 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from loadtests.server import free_port, wait
+from service.client import Client, SentenceEvent, cli, launch
+from service.client.failure import CommandError
+from tests.served import ROOT, until
+
+
+def test_it_starts_what_make_serve_starts() -> None:
+    made = subprocess.run(
+        ["make", "-n", "serve", "HOST=here", "PORT=7", "GRACE=9"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    started = " ".join(launch.command("here", 7, 9)[2:])
+    assert started in " ".join(made.stdout.replace("\\\n", " ").split())
+
+
+def test_each_port_has_a_home_and_the_settings_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTENTIVE_THREADS", "3")
+    monkeypatch.setenv("BENTOML_HOME", "/elsewhere")
+    environment = launch.environment(Path("/here"), 7)
+    assert environment["BENTOML_HOME"] == "/here/.bentoml/7"
+    assert environment["ATTENTIVE_THREADS"] == "3"
+    assert f"GLIBC_TUNABLES ?= {environment['GLIBC_TUNABLES']}" in (ROOT / "Makefile").read_text()
+
+
+def test_the_checkout_is_found_from_the_file_or_the_current_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert launch.checkout() == ROOT
+    monkeypatch.setattr(launch, "__file__", str(tmp_path / "a" / "b" / "launch.py"))
+    with pytest.raises(CommandError, match="checkout"):
+        launch.checkout()
+    monkeypatch.chdir(ROOT)
+    assert launch.checkout() == ROOT
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "bentoml" else name)
+    result = CliRunner().invoke(cli.app, ["serve"])
+    assert result.exit_code == 2
+    assert "needs bentoml" in result.stderr
+    assert "make serve" in result.stderr
+
+
+def in_flight(url: str) -> float:
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("attentive_in_flight"))
+
+
+def test_it_serves_and_translates(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "service.client"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    log = tmp_path / "server.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [*command, "serve", "--port", str(port)], cwd=tmp_path, env=environment, stdout=file, stderr=file
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait(url, process, log, 120)
+        lines = "I drink milk.\n\n  The house is big. It is late.\n"
+        options = ["--target", "fr", "--url", url, "--attention", "--picture", str(tmp_path / "seen.png")]
+        done = subprocess.run(
+            [*command, "translate", *options],
+            input=lines.encode(),
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            check=True,
+        )
+        french = done.stdout.decode()
+        assert french.count("\n") == 3
+        assert "lait" in french.splitlines()[0]
+        assert french.splitlines()[2].startswith("  ")
+        assert "█" in done.stderr.decode()
+        assert (tmp_path / "seen.png").stat().st_size > 1000
+        assert {model["architecture"] for model in httpx.get(f"{url}/v1/models").json()["models"]} == {
+            "bahdanau",
+            "transformer",
+        }
+        sentences = " ".join(f"The {n} children are playing in the garden of the house." for n in range(1500))
+        with Client(url) as client:
+            events = client.stream(sentences, "fr", beam_size=8)
+            assert isinstance(next(events), SentenceEvent)
+            assert in_flight(url) == 1
+            events.close()
+            until(lambda: in_flight(url) == 0)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        shutil.rmtree(ROOT / ".bentoml" / str(port))

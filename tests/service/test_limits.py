@@ -1,0 +1,71 @@
+"""Every limit at its edge: the last that is served, the first that is refused."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from service.text.tokens import Tokenizer
+from tests.service.fakes import Client, EchoEngine, model, started
+
+LIMITS = {"max_body_bytes": 500, "max_texts": 3, "max_text_chars": 20, "max_beam_size": 4}
+
+
+@pytest.fixture
+def limited(tokenizer: Tokenizer) -> Client:
+    return Client(started([model(tokenizer, EchoEngine())], **LIMITS))
+
+
+def padded(size: int) -> bytes:
+    """A request of that many bytes."""
+    return json.dumps({"text": "the cat", "source": "en", "target": "fr"}).encode().ljust(size)
+
+
+def code(answer: httpx.Response) -> tuple[int, str, str | None]:
+    error = answer.json()["error"]
+    return answer.status_code, error["code"], error["field"]
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_body_bytes(limited: Client, announced: bool) -> None:
+    def send(size: int) -> httpx.Response:
+        async def chunks():
+            yield padded(size)
+
+        content = padded(size) if announced else chunks()
+        headers = {"Content-Type": "application/json"}
+        return limited.request("POST", "/v1/translate", content=content, headers=headers)
+
+    assert send(500).status_code == 200
+    assert code(send(501)) == (413, "too_large", None)
+
+
+def test_texts(limited: Client) -> None:
+    assert len(limited.translate(text=["the cat"] * 3).json()["translations"]) == 3
+    assert code(limited.translate(text=["the cat"] * 4)) == (413, "too_large", "text")
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "🙂"])
+def test_characters_are_code_points(limited: Client, letter: str) -> None:
+    assert limited.translate(text=letter * 20).status_code == 200
+    assert code(limited.translate(text=letter * 21)) == (413, "too_large", "text")
+    assert code(limited.translate(text=["a", letter * 21])) == (413, "too_large", "text[1]")
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"beam_size": 4}, None),
+        ({"beam_size": 5}, "beam_size"),
+        ({"alternatives": 3}, None),
+        ({"alternatives": 4}, "alternatives"),
+        ({"beam_size": 4, "alternatives": 3}, None),
+    ],
+)
+def test_beam(limited: Client, options: dict[str, Any], field: str | None) -> None:
+    answer = limited.translate(text="the cat", **options)
+    if field is None:
+        assert answer.status_code == 200
+    else:
+        assert code(answer) == (422, "invalid_request", field)

@@ -1,0 +1,41 @@
+import pytest
+
+from service import plan
+from service.core import Translator
+from service.schemas import TranslateRequest
+from service.text.protect import Protected
+from tests.service.fakes import run, translate
+
+FRENCH = "Le chat boit du lait sur la table."
+
+
+def test_the_language_that_was_detected_is_told(translator: Translator) -> None:
+    found = translate(translator, "The cat drinks milk.", source=None).detected
+    assert found is not None
+    assert found.language == "en"
+    assert 0.9 < found.confidence <= 1
+    assert translate(translator, "The cat drinks milk.").detected is None
+
+
+def test_addresses_say_nothing_of_the_language(translator: Translator) -> None:
+    text = f"https://www.the-cat-drinks-milk.com/and/the/cat/sleeps {FRENCH}"
+    assert translator.detect(text) == translator.detect(FRENCH)
+    assert translator.detect(FRENCH)[0][0] == "fr"
+    assert [language for language, _ in translator.detect("\ud800")] == ["en", "fr"]
+    assert sum(share for _, share in translator.detect(FRENCH)) == pytest.approx(1)
+    assert translate(translator, text, source=None).warnings == [plan.UNCHANGED]
+
+
+def test_a_language_that_does_not_lead_to_the_target_is_doubted(translator: Translator) -> None:
+    found = translate(translator, "le chat", source=None, target="fr").detected
+    assert found is not None
+    assert (found.language, found.confidence < 0.5) == ("en", True)
+
+
+def test_what_was_given_stands_in_the_reply(translator: Translator) -> None:
+    text = "the x1 cat. \ny2"
+    given = [Protected(4, 6, "<code>x</code>", "markup"), Protected(13, 15, "", "markup")]
+    for source in ("en", None):
+        request = TranslateRequest(text=["", text], target="fr" if source else "en", source=source)
+        _, found = run(translator.translate(request, [[], given])).translations
+        assert found.text == "the <code>x</code> cat. \n"

@@ -1,0 +1,153 @@
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.text.protect import (
+    Protected,
+    ascii_digits,
+    gaps,
+    number_pattern,
+    numbers,
+    overlapping,
+    protect,
+    words_with_numbers,
+)
+
+ODD = st.sampled_from([*"{}%$#<>/@.:?=&()[]'\"0123 \n\u200d\ufe0f\u20e3⟦⟧", "http://", "www.", ".com", "😀", "🇫", "<b"])
+
+
+def found(text: str) -> list[tuple[str, str]]:
+    return [(span.text, span.kind) for span in protect(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "expected"),
+    [
+        ("See https://example.com/a?b=c#d. Then", "url", ["https://example.com/a?b=c#d"]),
+        ("(see https://en.wikipedia.org/wiki/A_(b))", "url", ["https://en.wikipedia.org/wiki/A_(b)"]),
+        ("«http://a.b/c», www.a.fr! or example.com/path?", "url", ["http://a.b/c", "www.a.fr", "example.com/path"]),
+        ("Write to a.b+c@d-e.co.uk.", "email", ["a.b+c@d-e.co.uk"]),
+        ("Hi {{ user.name }}, {0} and {name}", "placeholder", ["{{ user.name }}", "{0}", "{name}"]),
+        ("${x} %{y} #{z} {price:.2f} {}", "placeholder", ["${x}", "%{y}", "#{z}", "{price:.2f}", "{}"]),
+        ("%s, %1$s %(count)d: %.2f %ld %@", "placeholder", ["%s", "%1$s", "%(count)d", "%.2f", "%ld", "%@"]),
+        ("⟦0⟧ is mine", "placeholder", ["⟦0⟧"]),
+        ("a <br/> b <b>c</b> <a href='x y'>", "tag", ["<br/>", "<b>", "</b>", "<a href='x y'>"]),
+        ("😀 👍🏽 👩‍👩‍👧‍👦 ❤️ 1️⃣ → ™", "emoji", ["😀", "👍🏽", "👩‍👩‍👧‍👦", "❤️", "1️⃣", "→", "™"]),
+        ("🇫🇷 🏴󠁧󠁢󠁥󠁮󠁧󠁿", "emoji", ["🇫🇷", "🏴󠁧󠁢󠁥󠁮󠁧󠁿"]),
+    ],
+)
+def test_what_is_found(text: str, kind: str, expected: list[str]) -> None:
+    assert found(text) == [(each, kind) for each in expected]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "100% sure, 50% de réduction",
+        "5%s",
+        "a < b > c",
+        "I <3 you",
+        "e.g. U.S. v1.2.3",
+        "20 °C @ home",
+        "{ a }",
+        "C'est la fin.de",
+    ],
+)
+def test_what_is_text(text: str) -> None:
+    assert found(text) == []
+
+
+def test_what_touches_is_one() -> None:
+    assert found("😀😀 {a}%s <b>{x}</b>") == [
+        ("😀😀", "emoji"),
+        ("{a}%s", "placeholder"),
+        ("<b>{x}</b>", "placeholder"),
+    ]
+
+
+def test_what_is_given_counts() -> None:
+    text = "see http://a.b/c and x"
+    inside = Protected(11, 14, "KEY", "markup")
+    behind = Protected(21, 22, "", "markup")
+    assert protect(text, [behind, inside, Protected(12, 16, "no", "markup")]) == [inside, behind]
+
+
+@given(st.lists(ODD | st.characters(), max_size=80).map("".join))
+def test_spans_are_in_order_and_apart(text: str) -> None:
+    spans = protect(text)
+    assert all(text[span.start : span.end] == span.text != "" for span in spans)
+    rest = list(gaps(0, len(text), spans))
+    assert all(start < end for start, end in rest[1:-1])
+    assert "".join(text[a:b] for a, b in rest) == "".join(
+        each for index, each in enumerate(text) if not overlapping(spans, index, index + 1)
+    )
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "a",
+        "a.",
+        "a@",
+        "http://",
+        "http://)",
+        "www.",
+        "a.com ",
+        "{{",
+        "{a",
+        "%(",
+        "%0",
+        "<a ",
+        "😀",
+        "👩‍",
+        "🇫",
+        "1",
+        "1 ",
+        "1 000 ",
+        "a1",
+        "0.",
+    ],
+)
+def test_time_grows_with_the_text(unit: str) -> None:
+    text = unit * (300_000 // len(unit))
+    started = time.process_time()
+    protect(text)
+    sum(1 for _ in numbers(text, 0, len(text)))
+    sum(1 for _ in words_with_numbers(text, 0, len(text)))
+    assert time.process_time() - started < 3
+
+
+def test_numbers() -> None:
+    text = "In 2010 300 people, 1 234 567,89 or 1,234.56; 5'000, ١٢ and COVID-19."
+    expected = ["2010", "300", "1 234 567,89", "1,234.56", "5'000", "١٢", "19"]
+    assert [number.text for number in numbers(text, 0, len(text))] == expected
+
+
+def test_words_with_numbers() -> None:
+    text = "(12/05/2021) at 7:30, 5 % or 20 %. COVID-19, 21st «1971» 30 000 $5 a"
+    expected = ["12/05/2021", "7:30", "5 %", "20 %", "COVID-19", "21st", "1971", "30 000", "$5"]
+    words = list(words_with_numbers(text, 0, len(text)))
+    assert [word.text for word in words] == expected
+    assert all(text[word.start : word.end] == word.text for word in words)
+
+
+@pytest.mark.parametrize(
+    ("number", "translation", "is_there"),
+    [
+        ("1,234.56", "1 234,56 euros", True),
+        ("1,234.56", "1\u202f234,56", True),
+        ("1 234,56", "€1,234.56", True),
+        ("05", "le 5 mai", True),
+        ("5", "le 05.", True),
+        ("0", "0 fois", True),
+        ("٣", "3", True),
+        ("12", "1 2 3", True),
+        ("12", "123", False),
+        ("12", "112", False),
+        ("12", "douze", False),
+    ],
+)
+def test_numbers_in_translations(number: str, translation: str, is_there: bool) -> None:
+    assert bool(number_pattern(number).search(ascii_digits(translation))) == is_there

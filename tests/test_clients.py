@@ -1,0 +1,217 @@
+"""Clients of DeepL and LibreTranslate as they are published, at this server; BentoML's are in ``test_served.py``."""
+
+import json
+import threading
+import urllib.error
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import deepl
+import pytest
+import uvicorn
+from deep_translator import DeeplTranslator, LibreTranslator, constants
+from deep_translator.exceptions import AuthorizationException, ServerException
+from libretranslatepy import LibreTranslateAPI
+
+from service import access
+from service.app import create_app
+from service.text.tokens import Tokenizer
+from tests.served import Server, until
+from tests.service.fakes import EchoEngine, model, started, train
+
+ENGLISH = "The children are playing in the garden."
+FRENCH = "Les enfants jouent dans le jardin."
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    return train(tmp_path_factory.mktemp("tokenizer"))
+
+
+@contextmanager
+def guarded(tokenizer: Tokenizer, **settings: Any) -> Iterator[str]:
+    """The address of a server in a thread, which repeats what it is given."""
+    translator = started([model(tokenizer, EchoEngine())], **settings)
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(translator, translator.settings), host="127.0.0.1", port=0, log_level="error")
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def keys(tmp_path) -> tuple[str, str]:
+    """A key, and the file that has it."""
+    key, line = access.new("anna")
+    (tmp_path / "keys").write_text(line)
+    return key, str(tmp_path / "keys")
+
+
+@pytest.fixture
+def official(server: Server) -> Iterator[deepl.DeepLClient]:
+    client = deepl.DeepLClient("any", server_url=server.url)
+    yield client
+    client.close()
+
+
+def one(found: deepl.TextResult | list[deepl.TextResult]) -> deepl.TextResult:
+    assert isinstance(found, deepl.TextResult)
+    return found
+
+
+def test_deepl_translates(official: deepl.DeepLClient) -> None:
+    single = one(official.translate_text(ENGLISH, target_lang="FR"))
+    assert "enfants" in single.text
+    assert (single.detected_source_lang, single.billed_characters) == ("EN", len(ENGLISH))
+    several = official.translate_text([FRENCH, ""], source_lang="FR", target_lang="EN-GB")
+    assert isinstance(several, list)
+    assert "children" in several[0].text.lower()
+    assert several[1].text == ""
+
+
+def test_deepl_options(official: deepl.DeepLClient) -> None:
+    text = "The children are\nplaying. It is late."
+    options: dict[str, Any] = {"source_lang": "EN", "target_lang": "FR"}
+    apart, together, whole = (
+        one(official.translate_text(text, split_sentences=mode, **options)).text
+        for mode in (deepl.SplitSentences.ALL, deepl.SplitSentences.NO_NEWLINES, deepl.SplitSentences.OFF)
+    )
+    assert "\n" in apart
+    assert "\n" not in together + whole
+    plain = official.translate_text(text, **options)
+    accepted = official.translate_text(
+        text,
+        context="A garden in spring.",
+        preserve_formatting=True,
+        formality=deepl.Formality.PREFER_MORE,
+        model_type="prefer_quality_optimized",
+        outline_detection=False,
+        extra_body_parameters={"enable_beta_languages": True},
+        **options,
+    )
+    assert one(accepted).text == one(plain).text == apart
+
+
+def test_deepl_html(official: deepl.DeepLClient) -> None:
+    found = one(official.translate_text(f"<p>{ENGLISH}</p>", tag_handling="html", target_lang="FR")).text
+    assert found.startswith("<p>")
+    assert found.endswith("</p>")
+    assert "enfants" in found
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target_lang": "JA"}, "no model translates"),
+        ({"target_lang": "FR", "formality": deepl.Formality.LESS}, "formality"),
+        ({"target_lang": "FR", "tag_handling": "xml"}, "tag_handling"),
+        ({"target_lang": "FR", "source_lang": "EN", "glossary": "3af5"}, "glossary_id"),
+        ({"target_lang": "FR", "custom_instructions": ["Be brief."]}, "custom_instructions"),
+    ],
+)
+def test_deepl_reads_refusals(official: deepl.DeepLClient, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(deepl.DeepLException, match=message) as caught:
+        official.translate_text(ENGLISH, **options)
+    assert caught.value.http_status_code == 400
+
+
+def test_deepl_has_no_glossaries(official: deepl.DeepLClient) -> None:
+    with pytest.raises(deepl.GlossaryNotFoundException, match="no such route"):
+        official.get_glossary("3af5")
+
+
+def test_deepl_lists(official: deepl.DeepLClient) -> None:
+    assert [(each.code, each.name) for each in official.get_source_languages()] == [("EN", "English"), ("FR", "French")]
+    targets = official.get_target_languages()
+    assert [each.code for each in targets] == ["EN-GB", "EN-US", "FR"]
+    assert not any(each.supports_formality for each in targets)
+
+
+def test_deepl_usage(official: deepl.DeepLClient) -> None:
+    before = official.get_usage().character.count
+    official.translate_text(ENGLISH, target_lang="FR")
+    usage = official.get_usage()
+    assert before is not None
+    assert usage.character.count == before + len(ENGLISH)
+    assert not usage.any_limit_reached
+
+
+def test_deepl_keys_and_rates(tokenizer: Tokenizer, keys: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deepl.http_client, "max_network_retries", 0)
+    key, file = keys
+    with guarded(tokenizer, keys_file=file, rate_limit="2/hour") as url:
+        with pytest.raises(deepl.AuthorizationException, match="unauthorized"):
+            deepl.DeepLClient("wrong", server_url=url).translate_text(ENGLISH, target_lang="FR")
+        client = deepl.DeepLClient(key, server_url=url)
+        assert one(client.translate_text("the cat", target_lang="FR")).text == "the cat"
+        assert client.get_usage().character.count == 7
+        with pytest.raises(deepl.TooManyRequestsException, match="rate_limited"):
+            client.get_usage()
+
+
+def test_libretranslatepy(server: Server) -> None:
+    client = LibreTranslateAPI(server.url)
+    assert "enfants" in client.translate(ENGLISH, "en", "fr")
+    assert "children" in client.translate(FRENCH, "auto", "en").lower()
+    assert client.translate("", "en", "fr") == ""
+    best, *_ = client.detect(FRENCH)
+    assert best["language"] == "fr"
+    assert best["confidence"] > 90
+    assert {each["code"]: each["targets"] for each in client.languages()} == {"en": ["fr"], "fr": ["en"]}
+
+
+def test_libretranslatepy_reads_refusals(tokenizer: Tokenizer, keys: tuple[str, str]) -> None:
+    key, file = keys
+    with guarded(tokenizer, keys_file=file) as url:
+        client = LibreTranslateAPI(url, api_key=key)
+        assert client.translate("the cat", "en", "fr") == "the cat"
+        assert len(client.languages()) == 2
+        for language, status, user in (("xx", 400, client), ("fr", 403, LibreTranslateAPI(url))):
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                user.translate("the cat", "en", language)
+            with caught.value as answer:
+                assert set(json.loads(answer.read())) == {"error"}
+            assert caught.value.code == status
+
+
+def test_deep_translator_as_a_client_of_libretranslate(server: Server) -> None:
+    client = LibreTranslator(source="en", target="fr", api_key="any", custom_url=f"{server.url}/")
+    assert "enfants" in client.translate(ENGLISH)
+    assert len(client.translate_batch([ENGLISH, "Good morning."])) == 2
+
+
+def test_deep_translator_as_a_client_of_deepl(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(constants.BASE_URLS, "DEEPL_FREE", server.url + "/{version}/")
+    client = DeeplTranslator(source="en", target="fr", api_key="any")
+    assert "enfants" in client.translate(ENGLISH)
+    assert len(client.translate_batch([ENGLISH, "Good morning."])) == 2
+
+
+def test_deep_translator_reads_refusals(
+    tokenizer: Tokenizer, keys: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, file = keys
+    with guarded(tokenizer, keys_file=file) as url:
+        monkeypatch.setitem(constants.BASE_URLS, "DEEPL_FREE", url + "/{version}/")
+        for client in (LibreTranslator, DeeplTranslator):
+            options = {"custom_url": f"{url}/"} if client is LibreTranslator else {}
+            assert client("en", "fr", api_key=key, **options).translate("the cat") == "the cat"
+            with pytest.raises(AuthorizationException):
+                client("en", "fr", api_key="wrong", **options).translate("the cat")
+            with pytest.raises(ServerException):
+                client("en", "de", api_key=key, **options).translate("the cat")
+
+
+def test_texts_in_query_strings_are_not_logged(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    marker = "Quuxberg"
+    monkeypatch.setitem(constants.BASE_URLS, "DEEPL_FREE", server.url + "/{version}/")
+    DeeplTranslator("en", "fr", api_key="any").translate(f"{marker} is far away.")
+    LibreTranslator("en", "fr", api_key="any", custom_url=f"{server.url}/").translate(f"{marker} is far away.")
+    assert marker not in server.log.read_text()
