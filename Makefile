@@ -28,7 +28,7 @@ export BENTOML_HOME := $(CURDIR)/.bentoml
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help serve test check format data train export evaluate consistency bench limit arrivals soak companions timeline \
-	loadtest overload disruption docs bento image lock clean
+	loadtest overload steady disruption docs bento image lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +103,9 @@ loadtest: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## Locust for DURATION sec
 
 overload: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## what the server does with 1, 2, 4 and 8 times its capacity; URL=... for a running server
 	$(RUN_PY) -m loadtests.overload $(if $(URL),--url $(URL)) $(ARGS)
+
+steady: $(VENV)/ready $(SERVE)/ready  ## memory, errors and latency in half an hour at four fifths of the capacity
+	$(RUN_PY) -m loadtests.steady $(ARGS)
 
 disruption: $(VENV)/ready $(SERVE)/ready  ## what clients notice when the server is stopped, and when a worker is killed
 	$(RUN_PY) -m loadtests.disruption $(ARGS)

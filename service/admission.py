@@ -59,6 +59,16 @@ class Admission:
         if self.objective and wait and (wait > self.objective or in_vain):
             raise overloaded(wait)
 
+    def few(self, rows: int) -> bool:
+        """So few of one request that the others hardly notice."""
+        return not self.objective or rows < self.full
+
+    def room(self, rows: int) -> bool:
+        """Whether a request that has ``rows`` with the engines may hand over more. Beyond a few it may only while the
+        wait is half of what it may be: a document must not keep everybody out until it is done.
+        """
+        return self.few(rows) or self.wait < self.objective / 2
+
     @contextmanager
     def inside(self) -> Iterator[None]:
         """From when a request is let in until it is answered."""

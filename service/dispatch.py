@@ -52,14 +52,14 @@ class Dispatch:
     async def results(self) -> AsyncGenerator[tuple[int, list[Hypothesis]], None]:
         """Index into the work and hypotheses of each sentence as it is finished: in no order.
 
-        Raises :class:`service.errors.Overloaded` at once if the first window is not admitted or does not fit into the
+        Raises :class:`service.errors.Overloaded` at once if the first of them are not admitted or do not fit into the
         queues; a request that has begun waits for its turn instead. The first sentence that fails fails the request.
         However it ends, cancelled too, nothing of it is left in the engines; leave it early only through
         ``contextlib.aclosing``.
         """
         known = [self.cache.get(model, job) for model, job in self.work]
         self.unsent = deque(index for index, hypotheses in enumerate(known) if hypotheses is None)
-        first = [self.unsent.popleft() for _ in range(min(self.window, len(self.unsent)))]
+        first = self._first()
         with self.admission.engaged([self.work[index][1] for index in first]):
             try:
                 self._begin(first)
@@ -93,8 +93,17 @@ class Dispatch:
             await asyncio.sleep(0)
             self.turn = time.perf_counter()
 
+    def _first(self) -> list[int]:
+        """Indexes of what is submitted first: a window, or a few where others are to have room."""
+        first: list[int] = []
+        rows = 0
+        while self.unsent and len(first) < self.window and self.admission.few(rows):
+            first.append(self.unsent.popleft())
+            rows += self.work[first[-1]][1].beam_size
+        return first
+
     def _begin(self, first: Sequence[int]) -> None:
-        """Submit the first window, all or nothing for each model."""
+        """Submit these, all or nothing for each model."""
         if first:
             self.admission.check(self.work[first[0]][1].deadline)
         for model in dict.fromkeys(self.work[index][0] for index in first):
@@ -109,6 +118,8 @@ class Dispatch:
     def _refill(self) -> None:
         while self.unsent and len(self.pending) < self.window:
             model, job = self.work[self.unsent[0]]
+            if not self.admission.room(len(self.pending) * job.beam_size):
+                return
             try:
                 future = model.engine.submit(job)
             except Overloaded:

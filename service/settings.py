@@ -28,7 +28,7 @@ class Settings(BaseSettings):
         default=4096, ge=1, description="Sentences that may wait per package; beyond it 429 `overloaded`"
     )
     latency_objective_ms: int = Field(
-        default=500,
+        default=300,
         ge=0,
         description="Longest wait behind other work, as estimated from the rate at which work is done; beyond it 429 "
         "`overloaded`. 0: only the queue's size counts",

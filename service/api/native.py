@@ -35,11 +35,11 @@ async def translator_of(request: Request) -> Translator:
 Core = Annotated[Translator, Depends(translator_of)]
 
 
-@router.post(
-    "/translate",
-    response_model=TranslateReply,
-    responses={status: {"model": ErrorReply, **answer} for status, answer in ERRORS.items()},
-)
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": ErrorReply, **ERRORS[status]} for status in statuses}
+
+
+@router.post("/translate", response_model=TranslateReply, responses=refusals(400, 401, 404, 413, 422, 429, 503, 504))
 async def translate(body: TranslateRequest, request: Request, translator: Core) -> Response:
     """Translate a text or a list of texts.
 
@@ -52,13 +52,13 @@ async def translate(body: TranslateRequest, request: Request, translator: Core) 
     return Response(reply.model_dump_json(exclude_none=True), media_type="application/json")
 
 
-@router.get("/models")
+@router.get("/models", responses=refusals(401, 429))
 async def models(translator: Core) -> ModelsReply:
     """The models that serve."""
     return ModelsReply(models=translator.models())
 
 
-@router.get("/languages")
+@router.get("/languages", responses=refusals(401, 429))
 async def languages(translator: Core) -> LanguagesReply:
     """Source languages, and what each can be translated into."""
     return LanguagesReply(languages=translator.languages())

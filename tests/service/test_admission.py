@@ -158,6 +158,35 @@ def test_what_has_begun_goes_on(tokenizer: Tokenizer, admission: Admission, cloc
     assert run(scenario()) == 3
 
 
+def test_a_document_leaves_room_for_others(tokenizer: Tokenizer, admission: Admission) -> None:
+    """200 sub-words a second: half of the objective are 100, and a sentence has ten."""
+    admission.rate = 200
+    engine = EchoEngine(held=True)
+    jobs = [(model(tokenizer, engine), Job(source_ids=[4, *range(6, 14), 3])) for _ in range(40)]
+
+    async def scenario() -> list[int]:
+        """How many sentences of two documents were with the engine after each had its turn."""
+        tasks = [asyncio.create_task(Dispatch(jobs, 30, admission=admission).run())]
+        found = []
+        for _ in range(5):
+            await asyncio.sleep(0)
+        found.append(len(engine.waiting))
+        admission.check()
+        tasks.append(asyncio.create_task(Dispatch(jobs, 30, admission=admission).run()))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        found.append(len(engine.waiting))
+        engine.held = False
+        engine.release()
+        await asyncio.gather(*tasks)
+        return found
+
+    alone, together = run(scenario())
+    assert alone == 10
+    assert together == alone + FULL
+    assert len(engine.jobs) == 80
+
+
 @pytest.mark.parametrize("error", [None, ArithmeticError()])
 def test_whatever_ends_nothing_is_left(
     tokenizer: Tokenizer, admission: Admission, error: ArithmeticError | None
