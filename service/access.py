@@ -19,6 +19,7 @@ from pathlib import Path
 from limits import parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -78,6 +79,20 @@ def check(request: Request, key: str | None = None) -> Caller:
     """
     access: Access = request.app.state.access
     return access.check(key or key_of(request), address_of(request))
+
+
+def cross_origin(app: ASGIApp, origins: str) -> ASGIApp:
+    """``app``, open to pages of these origins, separated by commas, or of all: ``*``. Without any as it is."""
+    allowed = [origin.strip() for origin in origins.split(",") if origin.strip()]
+    if not allowed:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=allowed,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "X-Request-ID", "traceparent"],
+        expose_headers=["Retry-After", "X-Request-ID"],
+    )
 
 
 class Guard:

@@ -5,7 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from service.admission import Admission
 from service.cache import Cache
 from service.dispatch import Dispatch
 from service.engine import Hypothesis, Job
+from service.gate import Gate
 from service.languages import NAMES
 from service.plan import Plan, Planner, clean
 from service.registry import Model, Opened, Registry
@@ -42,33 +43,19 @@ logger = logging.getLogger("attentive")
 
 T = TypeVar("T")
 
-START_S = 5.0
-"""Seconds that a request waits for a server that is starting: one that follows a dead one is soon there."""
-
 INLINE_CHARS = 5000
 """Longer requests are cut into sentences and sub-words in a thread, so that the others do not wait for them."""
 
 
 class Translator:
-    """Ready once every model has translated something; not ready any more from :meth:`drain` on.
-
-    ``idle`` is set while no request is being translated.
-    """
+    """Ready once every model has translated something; not ready any more from :meth:`drain` on."""
 
     def __init__(self, settings: Settings, registry: Registry | None = None) -> None:
         self.settings = settings
         self.packages = Packages(settings, registry.models if registry else ())
         self.cache = Cache(settings.cache_bytes)
         self.admission = Admission(settings.latency_objective_ms / 1000, settings.slots * settings.decode_threads // 2)
-        self.in_flight = 0
-        self.idle = asyncio.Event()
-        self.idle.set()
-        self._started = asyncio.Event()
-        self._started.set()
-        self._warm = False
-        self._draining = False
-        self._cut = False
-        self._deadlines: set[asyncio.Timeout] = set()
+        self.gate = Gate(settings)
 
     @property
     def registry(self) -> Registry:
@@ -80,40 +67,29 @@ class Translator:
 
     @property
     def ready(self) -> bool:
-        return self._warm and not self._draining
+        return self.gate.ready
 
     async def start(self) -> None:
         """Open the packages, unless a registry was given, and translate with each in every direction.
 
         A package that fails is left out and logged. Without any, the translator stays not ready.
         """
-        self._started.clear()
-        try:
+        async with self.gate.starting():
             await self.packages.start()
-            self._warm = bool(self.registry.models)
-        finally:
-            self._started.set()
-        if not self._warm:
+            self.gate.warm = bool(self.registry.models)
+        if not self.gate.warm:
             logger.error("no package in %s can be served", self.settings.packages)
 
     async def reload(self) -> list[Opened]:
         """See :meth:`service.serving.Packages.reload`. Raises :class:`service.errors.Unavailable` while stopping."""
-        if self._draining:
-            raise errors.Unavailable("the server is stopping")
+        self.gate.check_running()
         found = await self.packages.reload()
-        self._warm = bool(self.registry.models)
+        self.gate.warm = bool(self.registry.models)
         return found
 
     def drain(self) -> None:
         """Refuse new work; what has begun goes on."""
-        self._draining = True
-
-    def cut(self) -> None:
-        """Refuse what is under way."""
-        self._cut = True
-        now = asyncio.get_running_loop().time()
-        for deadline in self._deadlines:
-            deadline.reschedule(now)
+        self.gate.drain()
 
     async def close(self) -> None:
         self.drain()
@@ -126,7 +102,7 @@ class Translator:
         it is empty. Raises :class:`service.errors.ServiceError`; work that nobody waits for any more leaves the
         engines.
         """
-        async with self._under_way(request) as (serving, deadline), self._until(deadline):
+        async with self._under_way(request) as (serving, deadline), self.gate.until(deadline):
             return await self._translate(request, protected, serving, deadline)
 
     async def stream(self, request: TranslateRequest) -> AsyncGenerator[tuple[int, Sentence | Translation], None]:
@@ -138,17 +114,17 @@ class Translator:
         """
         async with self._under_way(request) as (serving, deadline):
             if request.format == "html":
-                async with self._until(deadline):
+                async with self.gate.until(deadline):
                     reply = await self._translate(request, (), serving, deadline)
                 for found in enumerate(reply.translations):
                     yield found
                 return
-            async with self._until(deadline):
+            async with self.gate.until(deadline):
                 work = await self._plan(request, (), serving.planner, deadline)
             async with aclosing(self._results(work)) as results:
                 while True:
                     # Only here: the deadline must not strike where somebody else's code runs.
-                    async with self._until(deadline):
+                    async with self.gate.until(deadline):
                         result = await anext(results, None)
                     if result is None:
                         return
@@ -194,62 +170,9 @@ class Translator:
         """Count a request; it has the models that serve at its beginning, and until its deadline, which is a
         ``time.monotonic()``.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(START_S):
-                await self._started.wait()
-        if not self.ready:
-            raise errors.Unavailable("the server is stopping" if self._draining else "the models are not ready yet")
-        timeout = self.settings.request_timeout_s
-        if request.timeout_ms is not None:
-            timeout = min(timeout, request.timeout_ms / 1000)
-        self._check_limits(request)
-        self._count_in_flight(1)
-        try:
+        async with self.gate.inside(request) as deadline:
             with self.packages.serving.used() as serving:
-                yield serving, time.monotonic() + timeout
-        finally:
-            self._count_in_flight(-1)
-
-    @asynccontextmanager
-    async def _until(self, deadline: float) -> AsyncGenerator[None, None]:
-        """Raises :class:`service.errors.Timeout` at the deadline, :class:`service.errors.Unavailable` when cut."""
-        try:
-            async with asyncio.timeout(0 if self._cut else deadline - time.monotonic()) as limit:
-                self._deadlines.add(limit)
-                try:
-                    yield
-                finally:
-                    self._deadlines.discard(limit)
-        except TimeoutError as error:
-            if self._cut:
-                raise errors.Unavailable("the server is stopping") from error
-            raise errors.from_exception(error) from error
-
-    def _count_in_flight(self, change: int) -> None:
-        self.in_flight += change
-        metrics.IN_FLIGHT.set(self.in_flight)
-        if self.in_flight:
-            self.idle.clear()
-        else:
-            self.idle.set()
-
-    def _check_limits(self, request: TranslateRequest) -> None:
-        limits = self.settings
-        for field, beam_size in (("beam_size", request.beam_size), ("alternatives", request.alternatives + 1)):
-            if beam_size > limits.max_beam_size:
-                reason = f"{field}: the widest beam of this server is {limits.max_beam_size}"
-                raise errors.InvalidRequest(reason, field=field)
-        if len(request.texts) > limits.max_texts:
-            raise errors.TooLarge(f"a request takes at most {limits.max_texts} texts", field="text")
-        for index, text in enumerate(request.texts):
-            if len(text) > limits.max_text_chars:
-                field = "text" if isinstance(request.text, str) else f"text[{index}]"
-                raise errors.TooLarge(f"a text has at most {limits.max_text_chars} characters", field=field)
-        glossary = request.glossary or {}
-        if len(glossary) > limits.max_glossary_terms:
-            raise errors.TooLarge(f"a glossary has at most {limits.max_glossary_terms} terms", field="glossary")
-        if any(len(term) > limits.max_term_chars for pair in glossary.items() for term in pair):
-            raise errors.TooLarge(f"a term has at most {limits.max_term_chars} characters", field="glossary")
+                yield serving, deadline
 
     async def _translate(
         self, request: TranslateRequest, protected: Sequence[Sequence[Protected]], serving: Serving, deadline: float

@@ -71,11 +71,11 @@ class Drain:
         await asyncio.sleep(self.seconds)
         with suppress(TimeoutError):
             async with asyncio.timeout(self.deadline - self.seconds):
-                await self.translator.idle.wait()
-        if self.translator.in_flight:
-            logger.warning("draining: %d requests are refused at the deadline", self.translator.in_flight)
-            self.translator.cut()
-            await self.translator.idle.wait()
+                await self.translator.gate.idle.wait()
+        if self.translator.gate.in_flight:
+            logger.warning("draining: %d requests are refused at the deadline", self.translator.gate.in_flight)
+            self.translator.gate.cut()
+            await self.translator.gate.idle.wait()
 
 
 def replace_dead_workers_at_once() -> None:

@@ -129,7 +129,6 @@ def _open(path: Path, settings: Settings, before: Model | None) -> Opened:
             nice=DECODE_NICE,
             trace=watch,
         )
-        watch.follow(engine)
         model = Model(package.manifest, engine, Tokenizer(package.tokenizer_path), path, watch)
     except PackageError as error:
         logger.error("package refused: %s", error)

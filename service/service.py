@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 import service.preload  # noqa: F401 - begins to work
 from service import errors, lifecycle, logs
-from service.access import Guard
+from service.access import Guard, cross_origin
 from service.admission import Door
 from service.app import create_app
 from service.boundary import Boundary
@@ -38,12 +38,12 @@ LEFT_OUT = frozenset({"OpenTelemetryMiddleware", "TimeoutMiddleware"})
 
 
 class Guarded(bentoml.Service[T], Generic[T]):
-    """With the door outside of all middleware."""
+    """With the door outside of BentoML's middleware; a page in a browser must be able to read its refusals too."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         app = super().to_asgi(is_main)
         app.user_middleware = [each for each in app.user_middleware if each.cls.__name__ not in LEFT_OUT]
-        return Door(app, translator.admission)
+        return cross_origin(Door(app, translator.admission), settings.cors_origins)
 
 
 # BentoML's metrics have a time series for every path that anybody asks for; the application serves /metrics itself, and

@@ -54,6 +54,11 @@ class Settings(BaseSettings):
     rate_limit: str = Field(
         default="", description="Requests of a key, or without keys of an address, as `600/minute`; empty: any number"
     )
+    cors_origins: str = Field(
+        default="",
+        description="Origins, separated by commas, whose pages may call the server from a browser, as "
+        "`https://example.org`; `*`: all; empty: none",
+    )
     trusted_proxies: str = Field(
         default="", description="Addresses and networks, separated by commas, whose `X-Forwarded-For` is believed"
     )

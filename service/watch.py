@@ -7,7 +7,7 @@ from time import perf_counter
 from weakref import WeakKeyDictionary
 
 from service import metrics
-from service.engine import Engine, Event, Hypothesis
+from service.engine import Event, Hypothesis
 
 Sentence = Future[list[Hypothesis]]
 
@@ -22,7 +22,7 @@ class Tally:
 
 
 class Watch:
-    """The trace of an engine, which has to :meth:`follow` it before it starts.
+    """The trace of an engine.
 
     A step takes some hundred microseconds, so it is only added up here; :meth:`flush` tells the metrics.
     """
@@ -35,9 +35,6 @@ class Watch:
         """When sentences that somebody waits for got a slot."""
         self.encode_seconds = metrics.ENCODE_SECONDS.labels(model)
 
-    def follow(self, engine: Engine) -> None:
-        self.loops = engine._loops
-
     def __call__(self, event: Event) -> None:
         if event.kind == "step":
             tally = self.tallies[event.loop]
@@ -46,8 +43,8 @@ class Watch:
             tally.seconds += event.end - event.start
         elif event.kind == "encode":
             self.encode_seconds.observe(event.end - event.start)
-        elif event.kind == "join":
-            self.joined[self.loops[event.loop].owners[event.slot].future] = event.start
+        elif event.future is not None:
+            self.joined[event.future] = event.start
 
     def finished(self, sentence: Sentence, submitted: float) -> float:
         """Count a sentence that has just been translated. Returns when it got its slot; ``time.perf_counter()``."""

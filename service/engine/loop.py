@@ -6,7 +6,7 @@ import sys
 import time
 from collections import deque
 from threading import Thread
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class Loop(Thread):
                     if not task.future.done():
                         task.fail(error)
 
-    def trace(self, kind: Literal["encode", "step", "join", "leave"], start: float, rows: int, **more: int) -> None:
+    def trace(self, kind: Literal["encode", "step", "join", "leave"], start: float, rows: int, **more: Any) -> None:
         if self.engine.trace is not None:
             self.engine.trace(Event(kind, self.number, start, time.perf_counter(), rows, **more))
 
@@ -116,8 +116,8 @@ class Loop(Thread):
                 self.stop[task.slots] = NEVER
                 task.search = Search(task.results, task.slots)
                 self.searching.append(task)
-            length = len(job.source_ids)
-            self.trace("join", start, job.beam_size, slot=task.slots[0], task=task.number, tokens=length)
+            about = {"slot": task.slots[0], "task": task.number, "tokens": len(job.source_ids), "future": task.future}
+            self.trace("join", start, job.beam_size, **about)
 
     def step(self) -> None:
         """Advance every row by one token; finished and abandoned tasks leave."""

@@ -25,6 +25,8 @@ class Event(NamedTuple):
     """Running number of a sentence."""
     tokens: int = 0
     """Of the sources that were encoded or that join; of the target that leaves."""
+    future: "Future[list[Hypothesis]] | None" = None
+    """Of the sentence that joins."""
 
 
 @dataclass(eq=False)

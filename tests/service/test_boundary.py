@@ -94,4 +94,4 @@ def test_a_client_that_goes_away_takes_its_work_along(tokenizer: Tokenizer) -> N
     _, sent = run(asyncio.wait_for(call(client.app, [b'{"text": "the cat", "source": "en", "target": "fr"}']), 30))
     assert sent[0]["status"] == 499
     assert all(future.cancelled() for _, future in engine.waiting)
-    assert client.translator.idle.is_set()
+    assert client.translator.gate.idle.is_set()

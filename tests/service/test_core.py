@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service import core, errors, plan
+from service import errors, gate, plan
 from service.core import Translator
 from service.registry import Registry
 from service.schemas import BatchItem, TranslateRequest
@@ -206,7 +206,7 @@ def test_ready_only_after_a_translation(tokenizer: Tokenizer) -> None:
 def test_who_comes_while_it_starts_does_not_wait_for_ever(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core, "START_S", 0.01)
+    monkeypatch.setattr(gate, "START_S", 0.01)
     engine = EchoEngine(held=True)
     translator = Translator(Settings(), Registry([model(tokenizer, engine)]))
 
@@ -247,12 +247,12 @@ def test_draining_refuses_new_work_and_finishes_the_old(tokenizer: Tokenizer) ->
         await until(lambda: bool(engine.waiting))
         translator.drain()
         assert not translator.ready
-        assert not translator.idle.is_set()
+        assert not translator.gate.idle.is_set()
         with pytest.raises(errors.Unavailable):
             await translator.translate(request)
         engine.release()
         reply = await task
-        assert translator.idle.is_set()
+        assert translator.gate.idle.is_set()
         await translator.close()
         return reply.translations[0].text
 

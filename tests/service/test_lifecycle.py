@@ -84,7 +84,7 @@ def test_what_is_not_done_at_the_deadline_is_refused(tokenizer: Tokenizer, serve
         assert all(future.cancelled() for _, future in engine.waiting)
 
     run(scenario())
-    assert translator.in_flight == 0
+    assert translator.gate.in_flight == 0
 
 
 def test_the_server_goes_on_listening_for_a_while_without_work(tokenizer: Tokenizer, server: Server) -> None:

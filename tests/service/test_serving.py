@@ -159,7 +159,7 @@ def test_nothing_is_dropped_under_load(packages: Path) -> None:
             assert (opened.package, opened.outcome) == ("one", "loaded")
             assert opened.before is not None
             assert opened.before.engine is engines[-1]
-            assert translator.in_flight == CLIENTS
+            assert translator.gate.in_flight == CLIENTS
             assert [each.version for each in translator.models()] == [version]
         await until(partial(served, answered + CLIENTS))
         stopped.set()

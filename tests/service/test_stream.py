@@ -77,10 +77,10 @@ def test_who_leaves_takes_the_work_along(tokenizer: Tokenizer) -> None:
         async with aclosing(translator.stream(request)) as results:
             first = asyncio.ensure_future(anext(results))
             await until(lambda: len(engine.waiting) == 3)
-            assert translator.in_flight == 1
+            assert translator.gate.in_flight == 1
             finish(engine, 0)
             await first
-        assert translator.idle.is_set()
+        assert translator.gate.idle.is_set()
 
     run(scenario())
     assert [future.cancelled() for _, future in engine.waiting] == [True, True]

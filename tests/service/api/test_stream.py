@@ -155,7 +155,7 @@ class Slow:
                 await task
 
         run(work())
-        assert self.client.translator.idle.is_set()
+        assert self.client.translator.gate.idle.is_set()
         assert all(future.done() for _, future in self.engine.waiting)
         return call
 

@@ -119,5 +119,5 @@ def test_closing_a_stream_stops_the_server(tokenizer: Tokenizer, read: Callable[
     translator = started([model(tokenizer, engine, directions=[("en", "fr")])])
     with listening(create_app(translator, Settings())) as url:
         read(url)
-        until(lambda: translator.in_flight == 0)
+        until(lambda: translator.gate.in_flight == 0)
     assert [future.cancelled() for _, future in engine.waiting] == [True, True]

@@ -1,6 +1,8 @@
 """Rules of the search, on models whose next token depends on the last one only, so that a test can write them down."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -192,4 +194,13 @@ def test_any_model_is_searched_by_the_rules(
     (found,) = ask(package, job)
     assert not size or not any(repeats(hypothesis.token_ids, size) for hypothesis in found)
     assert len(found) >= 1
-    assert_same(found, search(oracles(package, "fp32", SIZE, [job.source_ids])[0], job))
+    expected = search(oracles(package, "fp32", SIZE, [job.source_ids])[0], job)
+    # Two ways through the same pairs of tokens are equally probable: which comes first, rounding decides.
+    for number, (one, other) in enumerate(zip(found, expected, strict=False)):
+        if pairs(one) == pairs(other):
+            expected[number] = replace(other, token_ids=one.token_ids)
+    assert_same(found, expected)
+
+
+def pairs(hypothesis: Hypothesis) -> list[tuple[int, int]]:
+    return sorted(pairwise([BOS, *hypothesis.token_ids]))
