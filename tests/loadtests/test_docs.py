@@ -6,10 +6,10 @@ import pytest
 from rich.table import Table
 
 from loadtests import docs
-from loadtests.docs import (
-    PAGES,
-    README,
-    Part,
+from loadtests.docs import PAGES, README, Part, render, replace
+from loadtests.engine_report import Case, Key, Measured, Sample, limit_report, rows
+from loadtests.limit import Limit, Work
+from loadtests.markdown import (
     arrivals_tables,
     companions_table,
     consistency_table,
@@ -17,15 +17,13 @@ from loadtests.docs import (
     example,
     limit_table,
     load_table,
-    render,
-    replace,
+    overload_table,
     shown,
     soak_table,
+    steady_table,
     summary_table,
     timeline_caption,
 )
-from loadtests.engine_report import Case, Key, Measured, Sample, limit_report, rows
-from loadtests.limit import Limit, Work
 from service.settings import markdown_table
 
 
@@ -165,3 +163,28 @@ def test_the_picture_comes_with_its_figures() -> None:
     assert text.startswith("![Sentences in their slots over time](engine-timeline.png)")
     assert "3 sentences, 200 a second on average, 90 % of what the loop can do; 2 groups encoded, 30 steps." in text
     assert "6.0 ms under 8 words, 40.0 ms from there on." in text
+
+
+def test_overload_is_shown_with_the_share_of_the_best_goodput() -> None:
+    reply = {"p50": 90.0, "p95": 300.0, "p99": 400.0}
+    row = {"factor": 8, "offered_per_s": 800.0, "goodput_per_s": 95.0, "reply_ms": reply, "refused": 70}
+    row |= {"refused_ms": reply | {"p50": 3.5}, "server_errors": 0, "normal_after_s": 0.2}
+    row |= {"generator": {"cpu": 0.31, "late_ms": reply}}
+    report = {"capacity_per_s": 100.0, "idle_ms": reply, "rows": [row], "goodput_kept": 0.95, "machine": WHERE}
+    text = overload_table(report)
+    assert "| 8 | 800 | 95 | 90 | 300 | 70 | 3.5 | 0 | 0.2 | 400 |" in text
+    assert "95% of the best" in text
+    assert "31% of one of the processors" in text
+    assert text.endswith(NOTE)
+
+
+def test_half_an_hour_is_shown_in_windows() -> None:
+    row: dict[str, Any] = {"to_minute": 5, "replies": 9, "refused": 1, "errors": 0, "memory_mb": 500.5}
+    row |= {"reply_ms": {"p50": 1.0, "p95": 2.0, "p97": 3.0, "p99": 4.0}}
+    report = {"offered_per_s": 80.0, "share": 0.8, "rows": [row], "settle": 5, "wrong": {"empty translation": 2}}
+    report |= {"memory": {"largest_growth_percent": 1.25}, "statuses": {"200": 12345, "429": 6}, "machine": WHERE}
+    text = steady_table(report)
+    assert "| 5 | 9 | 1 | 0 | 1 | 2 | 3 | 4 | 500.5 |" in text
+    assert "Memory after minute 5: +1.25 % at most." in text
+    assert "12,345 of status 200, 6 of status 429; wrong: 2." in text
+    assert text.endswith(NOTE)
