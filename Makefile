@@ -8,6 +8,7 @@ GRACE    ?= 5# seconds a stopping server gives its last replies to reach their r
 DURATION ?= 60# seconds of load
 USERS    ?= 8
 P95      ?= 1000# milliseconds
+EXAMPLES ?= 400# generated requests for each operation
 BACKEND  ?= docker# or podman, buildah, ...: what builds the container image
 OUTPUT   ?= $(RUN)/package
 
@@ -27,8 +28,8 @@ export BENTOML_HOME := $(CURDIR)/.bentoml
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test check format data train export evaluate consistency bench limit arrivals soak companions timeline \
-	loadtest overload steady disruption docs bento image lock clean
+.PHONY: help serve test contract check format data train export evaluate consistency bench limit arrivals soak \
+	companions timeline loadtest overload steady disruption docs bento image lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +42,9 @@ serve: $(SERVE)/ready  ## serve the shipped packages on HOST:PORT; DEVICE=gpu fo
 
 test: $(VENV)/ready  ## run all tests that need no GPU
 	$(RUN_PY) -m pytest $(ARGS)
+
+contract: $(VENV)/ready $(SERVE)/ready  ## EXAMPLES generated requests for each operation of the OpenAPI
+	EXAMPLES=$(EXAMPLES) $(RUN_PY) -m pytest tests/test_served.py -k openapi $(ARGS)
 
 check: $(VENV)/ready  ## ruff, mypy, import rules
 	$(VENV)/bin/ruff check .

@@ -3,6 +3,7 @@
 import gc
 import itertools
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
@@ -326,11 +327,14 @@ BEYOND_SCHEMA = {"alternatives", "attention", "min_length", "max_length", "targe
 NO_MODEL = "no model translates"
 """Which languages there are depends on the models too: 404 in the native API, 400 in the dialects."""
 
+EXAMPLES = int(os.environ.get("EXAMPLES", "40"))
+"""Generated requests for each operation and phase: as many as there is time for."""
+
 schema = schemathesis.openapi.from_path(ROOT / "service" / "openapi.json")
 
 
 @schema.parametrize()
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_the_openapi_allows_or_forbids_gets_a_reply_it_describes(
     case: schemathesis.Case, server: Server
 ) -> None:
