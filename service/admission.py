@@ -4,8 +4,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import errors, metrics
@@ -20,6 +20,8 @@ REQUEST_WEIGHT = 0.1
 """Of the latest request in the average work of a request."""
 PATHS = frozenset({"/v1/translate", "/v1/translate/stream", "/v2/translate", "/translate", "/translate_batch"})
 """Routes that translate."""
+NOBODY = b"0" * 32
+"""The id in an answer that is written before there is a request."""
 
 
 class Admission:
@@ -50,13 +52,18 @@ class Admission:
         """Seconds until what is under way is done, as far as is known."""
         return (self.work + max(self.requests, 0) * self.average) / self.rate if self.rate else 0.0
 
+    @property
+    def full_up(self) -> bool:
+        """Whatever came now would wait too long."""
+        return 0 < self.objective < self.wait
+
     def check(self, deadline: float | None = None) -> None:
         """Raises :class:`service.errors.Overloaded` if work that comes now would wait too long, or in vain: until after
         its ``deadline``.
         """
         wait = self.wait
         in_vain = deadline is not None and self.clock() + wait > deadline
-        if self.objective and wait and (wait > self.objective or in_vain):
+        if self.full_up or (self.objective and wait and in_vain):
             raise overloaded(wait)
 
     def few(self, rows: int) -> bool:
@@ -122,13 +129,19 @@ def cost(job: Job) -> int:
     return job.beam_size * len(job.source_ids)
 
 
+def seconds(wait: float) -> int:
+    """After which to come back."""
+    return max(1, math.ceil(wait))
+
+
 def overloaded(wait: float) -> errors.Overloaded:
-    return errors.Overloaded("too much is waiting; try again soon", retry_after=max(1, math.ceil(wait)))
+    return errors.Overloaded("too much is waiting; try again soon", retry_after=seconds(wait))
 
 
 class Door:
     """ASGI middleware, the outermost of all: under overload most requests come no further, and what they cost is taken
-    from the others. Nothing is read but the path; they are counted in the metrics, but not logged.
+    from the others. Nothing is read but the path and the id, and the answer is written beforehand; they are counted in
+    the metrics, but not logged.
     """
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
@@ -137,16 +150,25 @@ class Door:
         self.answered = {path: metrics.REQUESTS.labels(path, str(errors.Overloaded.status)) for path in PATHS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] in PATHS:
-            try:
-                self.admission.check()
-            except errors.Overloaded as refusal:
-                self.refused.inc()
-                self.answered[scope["path"]].inc()
-                request_id = identify(Headers(scope=scope))
-                answer = errors.response(refusal, request_id, scope["path"])
-                answer.headers["X-Request-ID"] = request_id
-                return await answer(scope, receive, send)
-            with self.admission.inside():
-                return await self.app(scope, receive, send)
-        return await self.app(scope, receive, send)
+        if scope["type"] != "http" or (path := scope["path"]) not in PATHS:
+            return await self.app(scope, receive, send)
+        if self.admission.full_up:
+            self.refused.inc()
+            self.answered[path].inc()
+            return await self._refuse(path, identify(scope["headers"]).encode(), send)
+        with self.admission.inside():
+            return await self.app(scope, receive, send)
+
+    async def _refuse(self, path: str, request_id: bytes, send: Send) -> None:
+        status, headers, body = refusal(path, seconds(self.admission.wait))
+        body = body.replace(NOBODY, request_id)
+        headers = [*headers, (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id)]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+@lru_cache(maxsize=256)
+def refusal(path: str, retry_after: int) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers without the length, and body of an answer to :data:`NOBODY`."""
+    answer = errors.response(overloaded(retry_after), NOBODY.decode(), path)
+    return answer.status_code, [each for each in answer.raw_headers if each[0] != b"content-length"], bytes(answer.body)

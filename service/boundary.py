@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -32,7 +33,7 @@ class Boundary:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or "request_id" in scope.setdefault("state", {}):
             return await self.app(scope, receive, send)
-        request_id = scope["state"]["request_id"] = identify(Headers(scope=scope))
+        request_id = scope["state"]["request_id"] = identify(scope["headers"])
         record, status = Record(request_id), 0
 
         async def send_with_id(message: Message) -> None:
@@ -75,9 +76,9 @@ def _route(scope: Scope) -> str:
     return found or (scope["path"] if scope["path"] in FOREIGN else "unmatched")
 
 
-def identify(headers: Headers) -> str:
-    """The caller's own, where it is fit to be logged; else a new one."""
-    given = headers.get("x-request-id", "")
+def identify(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The caller's own id, where it is fit to be logged; else a new one."""
+    given = next((value.decode("latin-1") for name, value in headers if name == b"x-request-id"), "")
     return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
