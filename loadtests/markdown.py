@@ -193,8 +193,8 @@ def overload_table(report: dict[str, Any]) -> str:
         f"Goodput: replies within {overload.IN_TIME:g} s; at the highest rate {report['goodput_kept']:.0%} of the best."
     )
     share = max(row["generator"]["cpu"] for row in report["rows"])
-    note = f"The generator takes up to {share:.0%} of one of the processors. {where(report['machine'])}"
-    return "\n\n".join([shown(overload.table(report)), f"{kept} {note}"])
+    note = f"{report['rounds']} rounds. The generator takes up to {share:.0%} of one of the processors."
+    return "\n\n".join([shown(overload.table(report)), f"{kept} {note} {where(report['machine'])}"])
 
 
 def steady_table(report: dict[str, Any]) -> str:

@@ -1,19 +1,22 @@
 """What a server does with more than it can do: arrivals at 1, 2, 4 and 8 times its capacity.
 
-``python -m loadtests.overload [--url URL] [--seconds 12] [--clients 32] [--output reports]``
+``python -m loadtests.overload [--url URL] [--seconds 12] [--rounds 3] [--clients 32] [--output reports]``
 
 The capacity is what a closed loop of clients gets answered. Then requests arrive at random (Poisson), whether or not
 earlier ones are answered, and time counts from when a request was due: a generator that is late makes the server look
 worse, never better. Its own lateness and share of a processor are reported. *Goodput* is replies within a second. After
 each load single requests ask, one after the other, whether the server is itself again. It has no cache of translations.
+All rates take turns, several rounds long: what else goes on in the machine then meets all of them.
 """
 
 import asyncio
 import json
+import operator
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any
@@ -72,7 +75,7 @@ class Traffic:
 
 @dataclass
 class Load:
-    """What became of the arrivals at one rate."""
+    """What became of the arrivals at one rate, in a round or in all."""
 
     factor: float
     rate: float
@@ -82,8 +85,15 @@ class Load:
     """None: not answered within ``PATIENCE``."""
     cpu: float
     """Of the generator: its share of one processor."""
-    after: list[tuple[float, Answer]] = field(default_factory=list)
-    """Seconds since the end of the load, and a single request of that moment."""
+    after: list[list[tuple[float, Answer]]] = field(default_factory=list)
+    """Of each round: seconds since the end of the load, and a single request of that moment."""
+
+    def __add__(self, other: "Load") -> "Load":
+        """Both rounds."""
+        seconds = self.seconds + other.seconds
+        cpu = (self.cpu * self.seconds + other.cpu * other.seconds) / seconds
+        questions, answers = self.questions + other.questions, self.answers + other.answers
+        return Load(self.factor, self.rate, seconds, questions, answers, cpu, self.after + other.after)
 
     def row(self, idle_ms: float) -> dict[str, Any]:
         answered = [answer for answer in self.answers if answer is not None]
@@ -96,7 +106,8 @@ class Load:
             for question, answer in zip(self.questions, self.answers, strict=True)
             if answer is not None and answer.status == 200 and (found := problem(question, answer.body))
         )
-        settled = [answer for at, answer in self.after if at >= SETTLE]
+        settled = [answer for each in self.after for at, answer in each if at >= SETTLE]
+        normal = [normal_after(each, SLOWER * idle_ms) for each in self.after]
         return {
             "factor": self.factor,
             "offered_per_s": round(self.rate, 1),
@@ -112,7 +123,7 @@ class Load:
             "unanswered": statuses["no answer"] + statuses["connection lost"],
             "wrong": dict(wrong),
             "idle_ms_after_1_s": points(answer.took for answer in settled),
-            "normal_after_s": normal_after(self.after, SLOWER * idle_ms),
+            "normal_after_s": None if None in normal else max(filter(None, normal), default=0.0),
             "generator": {"late_ms": points(answer.late for answer in answered), "cpu": round(self.cpu, 3)},
         }
 
@@ -165,12 +176,15 @@ async def capacity(traffic: Traffic, clients: int, seconds: float) -> float:
     return done / (end - counted)
 
 
-async def load(traffic: Traffic, factor: float, rate: float, seconds: float, probes: Sequence[bytes]) -> Load:
-    """Arrivals for ``seconds``, then single requests for ``WATCH`` seconds."""
-    random = np.random.default_rng([traffic.seed, int(1000 * factor)])
+async def load(traffic: Traffic, factor: float, reached: float, seconds: float, number: int = 0) -> Load:
+    """Arrivals for ``seconds`` at ``factor`` times the rate that was ``reached``, then single requests for ``WATCH``
+    seconds. Each ``number`` is another draw.
+    """
+    rate, probes = factor * reached, traffic.probes()
+    random = np.random.default_rng([traffic.seed, int(1000 * factor), number])
     due = random.exponential(1 / rate, int(2 * rate * seconds) + 100).cumsum()
     due = due[due < seconds]
-    asked = traffic.questions(len(due), 1 + int(1000 * factor))
+    asked = traffic.questions(len(due), 1 + int(1000 * factor) + number)
     used = time.process_time()
     start = time.perf_counter()
     answers = []
@@ -190,7 +204,7 @@ async def load(traffic: Traffic, factor: float, rate: float, seconds: float, pro
         [question for question, _ in asked],
         [answer.result() if answer.done() else None for answer in answers],
         cpu,
-        after,
+        [after],
     )
 
 
@@ -200,16 +214,17 @@ def traffic_to(url: str, seed: int) -> Traffic:
     return Traffic(Client(url), read_models(httpx.get(f"{url}/v1/models").json(), sentences), sentences, seed)
 
 
-async def measure(traffic: Traffic, clients: int, seconds: float) -> dict[str, Any]:
-    """All rates, one after the other."""
+async def measure(traffic: Traffic, clients: int, seconds: float, rounds: int) -> dict[str, Any]:
+    """All rates, one after the other, in each round."""
     probes = traffic.probes()
     await capacity(traffic, clients, seconds / 4)
     idle = points(answer.took for _, answer in await probe(traffic.client, probes, lambda n: n == ROUND * ROUNDS))
     reached = await capacity(traffic, clients, seconds)
-    loads = [await load(traffic, factor, factor * reached, seconds, probes) for factor in FACTORS]
-    rows = [each.row(idle["p50"]) for each in loads]
+    loads = [[await load(traffic, factor, reached, seconds, number) for factor in FACTORS] for number in range(rounds)]
+    rows = [reduce(operator.add, same).row(idle["p50"]) for same in zip(*loads, strict=True)]
     traffic.client.close()
-    return {"capacity_per_s": round(reached, 1), "clients": clients, "idle_ms": idle, "rows": rows} | judge(rows)
+    figures = {"capacity_per_s": round(reached, 1), "rounds": rounds, "clients": clients, "idle_ms": idle}
+    return figures | {"rows": rows} | judge(rows)
 
 
 def judge(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -246,6 +261,7 @@ def table(report: dict[str, Any]) -> Table:
 def main(
     url: Annotated[str | None, typer.Option(help="running server; without it one is started and stopped")] = None,
     seconds: Annotated[float, typer.Option(min=1, help="of arrivals at each rate")] = 12,
+    rounds: Annotated[int, typer.Option(min=1, help="in each of which all rates have their turn")] = 3,
     clients: Annotated[int, typer.Option(min=1, help="that find out the capacity")] = 32,
     seed: Annotated[int, typer.Option(help="same seed, same requests")] = 1,
     output: Annotated[Path, typer.Option(help="directory of the report")] = Path("reports"),
@@ -255,7 +271,7 @@ def main(
     output.mkdir(parents=True, exist_ok=True)
     try:
         with served(url, output / f"{NAME}.server.log") as base:
-            report = uvloop.run(measure(traffic_to(base, seed), clients, seconds))
+            report = uvloop.run(measure(traffic_to(base, seed), clients, seconds, rounds))
     except ServerError as error:
         console.print(str(error), markup=False)
         raise typer.Exit(2) from None

@@ -170,7 +170,14 @@ def test_overload_is_shown_with_the_share_of_the_best_goodput() -> None:
     row = {"factor": 8, "offered_per_s": 800.0, "goodput_per_s": 95.0, "reply_ms": reply, "refused": 70}
     row |= {"refused_ms": reply | {"p50": 3.5}, "server_errors": 0, "normal_after_s": 0.2}
     row |= {"generator": {"cpu": 0.31, "late_ms": reply}}
-    report = {"capacity_per_s": 100.0, "idle_ms": reply, "rows": [row], "goodput_kept": 0.95, "machine": WHERE}
+    report = {
+        "capacity_per_s": 100.0,
+        "rounds": 3,
+        "idle_ms": reply,
+        "rows": [row],
+        "goodput_kept": 0.95,
+        "machine": WHERE,
+    }
     text = overload_table(report)
     assert "| 8 | 800 | 95 | 90 | 300 | 70 | 3.5 | 0 | 0.2 | 400 |" in text
     assert "95% of the best" in text

@@ -30,7 +30,7 @@ def after(*milliseconds: float) -> list[tuple[float, Answer]]:
 
 def load(*answers: Answer | None, probes: list[tuple[float, Answer]] | None = None, factor: float = 1) -> Load:
     questions = [QUESTION] * len(answers)
-    return Load(factor, 10.0, 2.0, questions, list(answers), 0.1, after(*[10] * 30) if probes is None else probes)
+    return Load(factor, 10.0, 2.0, questions, list(answers), 0.1, [probes or after(*[10] * 30)])
 
 
 def row(*answers: Answer | None, **options: Any) -> dict[str, Any]:
@@ -70,6 +70,16 @@ def test_what_is_missed_is_said(answers, probes, words):
     assert any(words in line for line in verdict["missed"]), verdict["missed"]
 
 
+def test_rounds_are_counted_together():
+    quick, slow = load(good(), refused()), load(good(), good(2.0), probes=after(*[50] * 5, *[10] * 25))
+    slow.cpu = 0.3
+    found = (quick + slow).row(idle_ms=10.0)
+    assert (found["goodput_per_s"], found["replies_per_s"], found["arrivals"]) == (0.5, 0.8, 4)
+    assert found["generator"]["cpu"] == 0.2
+    assert found["normal_after_s"] == 0.5
+    assert (quick + load(good(), probes=after(*[50] * 30))).row(idle_ms=10.0)["normal_after_s"] is None
+
+
 def test_when_latency_is_normal_again():
     assert normal_after(after(*[10] * 20), 12) == 0
     assert normal_after(after(*[50] * 5, *[10] * 20), 12) == 0.5
@@ -89,7 +99,7 @@ def call(url: str, output) -> tuple[int, str, dict[str, Any]]:
 
     app = typer.Typer()
     app.command()(overload.main)
-    arguments = ["--url", url, "--seconds", "1", "--clients", "2", "--output", str(output)]
+    arguments = ["--url", url, "--seconds", "1", "--rounds", "2", "--clients", "2", "--output", str(output)]
     outcome = CliRunner().invoke(app, arguments)
     path = output / "overload.json"
     return outcome.exit_code, outcome.output, json.loads(path.read_text()) if path.exists() else {}
