@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -43,6 +44,8 @@ class Admission:
         """With the engines."""
         self.average = 0.0
         """Work of a request."""
+        self.turned_away: Counter[str] = Counter()
+        """Requests at the door since the last :meth:`flush`, by path."""
         self.rate: float | None = None
         """Work done in a second."""
         self._restart()
@@ -75,6 +78,13 @@ class Admission:
         wait is half of what it may be: a document must not keep everybody out until it is done.
         """
         return self.few(rows) or self.wait < self.objective / 2
+
+    def flush(self) -> None:
+        """Tell the metrics who was turned away since the last time."""
+        for path, count in self.turned_away.items():
+            metrics.REFUSED.labels(errors.Overloaded.code).inc(count)
+            metrics.REQUESTS.labels(path, str(errors.Overloaded.status)).inc(count)
+        self.turned_away.clear()
 
     @contextmanager
     def inside(self) -> Iterator[None]:
@@ -146,15 +156,12 @@ class Door:
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
         self.app, self.admission = app, admission
-        self.refused = metrics.REFUSED.labels(errors.Overloaded.code)
-        self.answered = {path: metrics.REQUESTS.labels(path, str(errors.Overloaded.status)) for path in PATHS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or (path := scope["path"]) not in PATHS:
             return await self.app(scope, receive, send)
         if self.admission.full_up:
-            self.refused.inc()
-            self.answered[path].inc()
+            self.admission.turned_away[path] += 1
             return await self._refuse(path, identify(scope["headers"]).encode(), send)
         with self.admission.inside():
             return await self.app(scope, receive, send)

@@ -162,6 +162,7 @@ class Translator:
         """Bring the metrics that are states, not events, up to date."""
         metrics.READY.set(self.ready)
         metrics.WAIT_SECONDS.set(self.admission.wait)
+        self.admission.flush()
         metrics.RESIDENT_BYTES.set(psutil.Process().memory_info().rss)
         self.packages.observe()
 
