@@ -26,10 +26,11 @@ CHECKED_PAIRS = 250
 
 
 def read_texts(sentences: Path, data: DataConfig) -> list[tuple[str, str]]:
-    """``(text, target language)`` of the first pairs of a TSV, in both directions."""
+    """``(text, target language)`` of the first pairs of a TSV, in the directions that are trained."""
     first, second = data.pair_of(sentences).split("-")
-    pairs = islice(read_pairs([sentences]), CHECKED_PAIRS)
-    return [text for pair in pairs for text in ((pair.first, second), (pair.second, first))]
+    both = islice(read_pairs([sentences]), CHECKED_PAIRS)
+    ways = [(column, way[1]) for column, way in enumerate(((first, second), (second, first))) if way in data.directions]
+    return [(pair[column], target) for pair in both for column, target in ways]
 
 
 def check(model: Translator, package: Package, texts: Sequence[tuple[str, str]]) -> Table:

@@ -13,6 +13,11 @@ Languages = Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+$")]
 """Two languages in the order of a file's columns, as ``en-fr``."""
 
 
+def turned(way: str) -> str:
+    """``en-fr`` -> ``fr-en``."""
+    return "-".join(reversed(way.split("-")))
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -83,6 +88,8 @@ class DataConfig(Section):
 
     Corpora not named are left out. A single pair may be written ``source``, ``target`` and plain ``fractions``.
     """
+    one_way: list[Languages] = []
+    """Directions, as ``de-en``, whose pair is learnt that way alone; all others are learnt both ways."""
     licences: dict[str, str] = {}
     """Licence of each corpus, for the model card."""
     least_agreement: dict[str, float] = {}
@@ -100,15 +107,24 @@ class DataConfig(Section):
             return rest | {"fractions": {f"{content['source']}-{content['target']}": content.get("fractions", {})}}
         return content
 
+    @model_validator(mode="after")
+    def ways_exist(self) -> Self:
+        for way in self.one_way:
+            if way not in self.fractions and turned(way) not in self.fractions:
+                raise ValueError(f"one_way {way} is no direction of {', '.join(self.fractions)}")
+            if turned(way) in self.one_way:
+                raise ValueError(f"one_way has {way} and {turned(way)}: leave both out to learn both")
+        return self
+
     @property
     def languages(self) -> list[str]:
         return list(dict.fromkeys(language for pair in self.fractions for language in pair.split("-")))
 
     @property
     def directions(self) -> list[tuple[str, str]]:
-        """Source and target of everything that is trained, each pair both ways."""
-        pairs = [(first, second) for first, second in (pair.split("-") for pair in self.fractions)]
-        return [direction for first, second in pairs for direction in ((first, second), (second, first))]
+        """Source and target of everything that is trained, each pair both ways unless ``one_way`` has it."""
+        ways = [way for pair in self.fractions for way in (pair, turned(pair)) if turned(way) not in self.one_way]
+        return [(source, target) for source, target in (way.split("-") for way in ways)]
 
     @property
     def shares(self) -> dict[str, float]:

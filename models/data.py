@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from models.augment import BACKWARD, FORWARD, Augmenter, Example
+from models.augment import BACKWARD, BOTH, FORWARD, Augmenter, Example
 from models.clean import Cleaner, read
-from models.config import Config, DataConfig
+from models.config import Config, DataConfig, turned
 from models.pairs import Pair
 from models.score import agreeing
 from models.tokenizer import BOS, EOS, PAD, PLACEHOLDERS, Tokenizer, train_tokenizer
@@ -169,13 +169,22 @@ class ParallelText:
 
 
 def augment(pairs: Iterable[Pair], config: DataConfig, seed: int) -> Iterator[Example]:
-    """The pairs with their changed copies, corpus by corpus."""
+    """The pairs with their changed copies, corpus by corpus, each to be learnt in the directions that are trained."""
     corpora: defaultdict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
         corpora[pair.corpus].append(pair)
     augmenter = Augmenter(config.augment, random.Random(seed))
-    for corpus in corpora.values():
-        yield from augmenter.examples(corpus)
+    for name, corpus in corpora.items():
+        only = only_way(name.partition("/")[0], config)
+        for example in augmenter.examples(corpus):
+            if only in {BOTH, example.way} or example.way == BOTH:
+                yield example._replace(way=only or example.way)
+
+
+def only_way(languages: str, config: DataConfig) -> int:
+    """How a pair of languages is trained: BOTH, or FORWARD or BACKWARD alone."""
+    forward, backward = languages in config.one_way, turned(languages) in config.one_way
+    return FORWARD if forward else BACKWARD if backward else BOTH
 
 
 def tokenize(examples: Sequence[Example], tokenizer: Tokenizer, config: DataConfig) -> ParallelText:

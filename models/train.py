@@ -115,11 +115,12 @@ class Trainer:
         run.mkdir(parents=True, exist_ok=True)
 
     def examples(self, file: Path) -> list[Example]:
-        """The first pairs of a dev set, both ways."""
+        """The first pairs of a dev set, in the directions that are trained."""
         first, second = self.config.data.pair_of(file).split("-")
         pairs = list(islice(read_pairs([file]), DEV_SENTENCES))
         forward = [Example(pair.first, pair.second, first, second) for pair in pairs]
-        return forward + [Example(pair.second, pair.first, second, first) for pair in pairs]
+        backward = [Example(pair.second, pair.first, second, first) for pair in pairs]
+        return [each for each in forward + backward if (each.source, each.target) in self.config.data.directions]
 
     @property
     def bare(self) -> Any:

@@ -12,7 +12,7 @@ from models.checkpoint import build
 from models.config import BahdanauConfig, Config, DataConfig, TransformerConfig
 from models.transformer import Transformer
 
-SHIPPED = sorted((Path(models.__file__).parent / "configs").glob("*.toml"))
+SHIPPED = sorted((Path(models.__file__).parent / "configs").rglob("*.toml"))
 BUDGET = 15e6
 """Bytes of a package whose weights take one each."""
 
@@ -73,6 +73,13 @@ def test_several_pairs_of_languages(configure):
     assert [data.prepared(name) for name in ("en-de/home", "en-fr/street", "en-de/street")] == [1.0, 0.1, 0.0]
 
 
+def test_a_pair_may_be_learnt_one_way(configure):
+    content = several(configure).model_dump() | {"one_way": ["de-en", "en-fr"]}
+    data = DataConfig.model_validate(content)
+    assert data.directions == [("en", "fr"), ("de", "en")]
+    assert data.languages == ["en", "fr", "de"]
+
+
 @pytest.mark.parametrize(
     ("name", "pair"), [("en-de.news.tsv.xz", "en-de"), ("news.en-fr.tsv", "en-fr"), ("en-fr.tsv", "en-fr")]
 )
@@ -108,6 +115,8 @@ def test_json_round_trip(configure, architecture):
         ("data", {"fractions": {"en-fr": {"home": 1.5}}}, "data.fractions.en-fr.home"),
         ("data", {"fractions": {"english": {"home": 1.0}}}, "data.fractions.english"),
         ("data", {"fractions": {}}, "data.fractions"),
+        ("data", {"one_way": ["en-de"]}, "one_way en-de is no direction of en-fr"),
+        ("data", {"one_way": ["fr-en", "en-fr"]}, "leave both out"),
         ("training", {"decay_share": 0.0}, "training.decay_share"),
         ("data", {"max_tokens": 63}, "over model.max_length 64"),
         ("training", {"learning_rate": 0}, "training.learning_rate"),

@@ -201,6 +201,17 @@ def test_changed_copies_stay_in_their_corpus(configure):
     assert examples == list(data.augment(pairs, configured(configure, {"en-fr": {}}, capitals=1.0, joined=1.0), seed=1))
 
 
+@pytest.mark.parametrize(("one_way", "way"), [(["en-fr"], FORWARD), (["fr-en"], BACKWARD)])
+def test_one_way_is_the_only_way(configure, one_way, way):
+    """The other pair is learnt both ways."""
+    pairs = [Pair("A quiet cat.", "Un chat calme.", "en-fr/x"), Pair("A quiet dog.", "Ein ruhiger Hund.", "en-de/x")]
+    config = configured(configure, {"en-fr": {}, "en-de": {}}, typos=1.0).model_copy(update={"one_way": one_way})
+    examples = list(data.augment(pairs, config, seed=1))
+    chosen = [example for example in examples if example.pair.corpus == "en-fr/x"]
+    assert [example.way for example in chosen] == [way, way]  # as it is, and misspelt
+    assert BOTH in {example.way for example in examples if example.pair.corpus == "en-de/x"}
+
+
 app = typer.Typer()
 app.command()(data.main)
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -180,6 +181,38 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(trainer):
         assert (resumed.at.step, resumed.at.epoch, resumed.at.tokens) == (steps, 1, whole.at.tokens)
         ours, theirs = resumed.bare.state_dict(), whole.bare.state_dict()
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_process_that_is_killed_outright_goes_on_when_it_is_started_again(toml, prepared, tmp_path):
+    """SIGKILL in the middle of training, then the same command: the final weights are those of a run left alone."""
+    config = tmp_path / "tiny.toml"
+    config.write_text(f"{toml.read_text()}average_last = 1\n")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+    def start(name):
+        options = {"--config": config, "--data": prepared, "--run": tmp_path / name, "--max-steps": 150}
+        arguments = [str(word) for option in (options | {"--save-minutes": 1e-4}).items() for word in option]
+        return subprocess.Popen(
+            [sys.executable, "-m", "models.train", *arguments], env=environment, stdout=subprocess.DEVNULL
+        )
+
+    with start("killed") as process:
+        while len(list((tmp_path / "killed").glob("step-*.pt"))) == 0:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    [*_, last] = sorted((tmp_path / "killed").glob("step-*.pt"))
+    assert 0 < checkpoint.load(last)["at"]["step"] < 150
+    assert not (tmp_path / "killed" / "final.pt").exists()
+
+    for name in ("killed", "whole"):
+        with start(name) as process:
+            assert process.wait() == 0
+    killed, whole = (checkpoint.Run.open(tmp_path / name) for name in ("killed", "whole"))
+    assert (killed.training.steps, killed.training.tokens) == (150, whole.training.tokens)
+    weights = whole.model().state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in killed.model().state_dict().items())
 
 
 def test_what_was_learnt_after_the_last_checkpoint_is_learnt_again(trainer):
