@@ -28,7 +28,8 @@ export BENTOML_HOME := $(CURDIR)/.bentoml
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test contract check format data train export evaluate consistency bench limit arrivals soak \
+.PHONY: help serve test contract check format data train export evaluate robustness consistency bench limit \
+	arrivals soak \
 	companions timeline loadtest overload steady disruption docs bento image lock clean
 
 help:  ## list the commands
@@ -74,6 +75,9 @@ export: $(VENV)/ready  ## write the model package of a trained run: RUN=... SENT
 evaluate: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## BLEU of the served packages over HTTP: SETS="test.en-fr.tsv ..."
 	$(call need,SETS)
 	$(RUN_PY) -m loadtests.evaluate $(if $(URL),--url $(URL)) $(ARGS) $(SETS)
+
+robustness: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## what the served packages make of odd input, over HTTP
+	$(RUN_PY) -m loadtests.robustness $(if $(URL),--url $(URL)) $(ARGS)
 
 consistency: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## is a sentence translated the same in any company: SETS="test.en-fr.tsv ..."
 	$(call need,SETS)

@@ -23,7 +23,7 @@ def test_shipped_configuration_builds_a_model_within_its_size(path):
     with torch.device("meta"):
         model = build(config)
     assert sum(parameter.numel() for parameter in model.parameters()) < BUDGET
-    assert config.name.endswith("-".join(config.data.languages))
+    assert config.name.endswith(("-".join(config.data.languages), *config.data.one_way))
 
 
 def test_every_architecture_is_shipped():
