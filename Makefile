@@ -29,8 +29,8 @@ export BENTOML_HOME := $(CURDIR)/.bentoml
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help serve test contract check format data train export evaluate robustness consistency bench limit \
-	arrivals soak \
-	companions timeline loadtest overload steady disruption docs bento image lock clean
+	arrivals soak companions timeline loadtest overload steady disruption \
+	docs bento image lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,13 +68,13 @@ train: $(VENV)/ready  ## train on all GPUs or the CPU, or go on: CONFIG=... DATA
 	$(call need,CONFIG DATA RUN)
 	$(VENV)/bin/accelerate launch -m models.train --config $(CONFIG) --data $(DATA) --run $(RUN) $(ARGS)
 
-export: $(VENV)/ready  ## write the model package of a trained run: RUN=... SENTENCES=a.tsv OUTPUT=RUN/package
+export: $(VENV)/ready  ## write the model package of a trained run: RUN=... SENTENCES="dev.en-fr.tsv ..." OUTPUT=RUN/package
 	$(call need,RUN SENTENCES)
-	$(RUN_PY) -m export $(RUN) --output $(OUTPUT) --sentences $(SENTENCES) $(ARGS)
+	$(RUN_PY) -m export $(RUN) --output $(OUTPUT) $(addprefix --sentences ,$(SENTENCES)) $(ARGS)
 
-evaluate: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## BLEU of the served packages over HTTP: SETS="test.en-fr.tsv ..."
-	$(call need,SETS)
-	$(RUN_PY) -m loadtests.evaluate $(if $(URL),--url $(URL)) $(ARGS) $(SETS)
+evaluate: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## BLEU, speed and alignment of the served packages over HTTP: EVAL=directory
+	$(call need,EVAL)
+	$(RUN_PY) -m loadtests.evaluate $(if $(URL),--url $(URL)) $(ARGS) $(EVAL)
 
 robustness: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## what the served packages make of odd input, over HTTP
 	$(RUN_PY) -m loadtests.robustness $(if $(URL),--url $(URL)) $(ARGS)

@@ -8,8 +8,21 @@ from pathlib import Path
 
 from export import bahdanau, transformer
 from export.calibrate import ObservedLayers, Observer
+from export.commands import commands
 from export.linear import Float32Layers, Int8Layers, Layers, MakeLayers
-from export.package import Alignment, Corpus, File, Graphs, Manifest, Package, Part, Special, sha256
+from export.package import (
+    Alignment,
+    Corpus,
+    File,
+    FirstWeights,
+    Graphs,
+    Manifest,
+    Package,
+    Part,
+    Special,
+    Trained,
+    sha256,
+)
 from export.weights import Weights
 from models.bahdanau import Bahdanau
 from models.checkpoint import Run
@@ -63,6 +76,19 @@ def calibrate(model: Translator, manifest: Manifest, sources: Sequence[Sequence[
     return partial(Int8Layers, ranges=observer.ranges(), magnitudes=observer.magnitudes())
 
 
+def trained(run: Run, version: str) -> Trained:
+    """What the run cost, for the manifest."""
+    known = run.training
+    return Trained(
+        device=known.device,
+        minutes=known.minutes,
+        steps=known.steps,
+        tokens=known.tokens,
+        initial=None if known.initial is None else FirstWeights.model_validate(known.initial),
+        commands=commands(run.config, known, version),
+    )
+
+
 def build(
     run: Run, directory: Path, version: str, calibration: Sequence[tuple[str, str]]
 ) -> tuple[Translator, Package]:
@@ -92,6 +118,7 @@ def build(
             Corpus(name=name, pairs=pairs, licence=config.data.licence(name))
             for name, pairs in run.training.corpora.items()
         ],
+        training=trained(run, version),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
     sources = [tokenizer.source(*pair)[: manifest.max_length] for pair in calibration]

@@ -1,6 +1,7 @@
 """The model card: a package's README, written from its manifest so that the two cannot disagree.
 
-``python -m export.card PACKAGE --scores reports/quality.json`` takes measured scores into both.
+``python -m export.card PACKAGE --scores reports/quality.json --scores reports/robustness.json`` takes measured scores
+into both.
 """
 
 import json
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from export.package import Package, Score
+from export.package import Manifest, Package, Score, Trained
 
 LIMITS = (
     "A small model: expect errors in names, numbers, idioms and long sentences, and whatever bias its training text "
@@ -23,19 +24,56 @@ def table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def card(package: Package) -> str:
-    """Markdown text of the card."""
-    manifest = package.manifest
+def hours(training: Trained) -> str:
+    """Device hours, those of the run that gave the first weights included."""
+    first = training.initial.minutes if training.initial else 0.0
+    unit = "core" if training.device == "cpu" else "device"
+    text = f"{(training.minutes + first) / 60:.1f} hours of one {training.device} {unit}"
+    return text + (f", {first / 60:.1f} of them for {training.initial.name}" if training.initial else "")
+
+
+def facts(package: Package) -> list[tuple[object, ...]]:
+    manifest, training = package.manifest, package.manifest.training
     layer = "" if manifest.alignment.layer is None else f" of decoder layer {manifest.alignment.layer}"
-    facts: list[tuple[object, ...]] = [
+    size = sum((package.path / file.name).stat().st_size for file in package.files())
+    rows: list[tuple[object, ...]] = [
         ("architecture", manifest.architecture),
         ("directions", ", ".join(f"{source}-{target}" for source, target in manifest.directions)),
         ("parameters", f"{manifest.parameters / 1e6:.1f} million"),
         ("precisions", ", ".join(manifest.precisions)),
+        ("size", f"{size / 1e6:.1f} MB"),
         ("longest sentence", f"{manifest.max_length} sub-words"),
         ("alignment", f"cross-attention{layer}, heads: {manifest.alignment.heads}"),
         ("licence", manifest.licence),
     ]
+    if training is not None:
+        rows += [
+            ("trained for", hours(training)),
+            ("learnt from", f"{training.tokens:,} target sub-words in {training.steps:,} steps"),
+            *([("first weights", f"of {training.initial.name}")] if training.initial else []),
+        ]
+    return rows
+
+
+def limits(manifest: Manifest) -> str:
+    """What not to expect, with the figures that say so."""
+    parts = [LIMITS]
+    if worst := min((score for score in manifest.scores if score.metric == "BLEU"), key=_value, default=None):
+        way = "-".join(worst.direction)
+        parts.append(f"Of the sets below it is weakest on {worst.set} {way}: BLEU {worst.value:.1f}.")
+    if odd := min((score for score in manifest.scores if score.set == "robustness"), key=_value, default=None):
+        way = "-".join(odd.direction)
+        parts.append(f"Of the odd inputs of the robustness suite {odd.value:.1f} % come out unharmed in {way}.")
+    return " ".join(parts)
+
+
+def _value(score: Score) -> float:
+    return score.value
+
+
+def card(package: Package) -> str:
+    """Markdown text of the card."""
+    manifest = package.manifest
     data: list[tuple[object, ...]] = [
         (corpus.name, f"{corpus.pairs:,}", corpus.licence or "not stated") for corpus in manifest.training_data
     ]
@@ -44,16 +82,18 @@ def card(package: Package) -> str:
         for score in manifest.scores
     ]
     signatures = sorted({f"`{score.signature}`" for score in manifest.scores})
+    made = "\n".join(["```sh", *manifest.training.commands, "```"]) if manifest.training else ""
     parts = [
         f"# {manifest.name} {manifest.version}",
-        table(("", ""), facts),
+        table(("", ""), facts(package)),
+        "## Limits",
+        limits(manifest),
         "## Training data",
         table(("corpus", "pairs", "licence"), data),
+        *(["## Made by", made] if made else []),
         "## Quality",
         table(("set", "direction", "precision", "metric", "score"), scores) if scores else "Not measured yet.",
-        *([f"sacrebleu signatures: {', '.join(signatures)}"] if signatures else []),
-        "## Limits",
-        LIMITS,
+        *([f"Signatures: {', '.join(signatures)}"] if signatures else []),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -63,16 +103,24 @@ def write_card(package: Package) -> None:
 
 
 def main(
-    packages: Annotated[list[Path], typer.Argument(help="packages whose scores are in the report")],
-    scores: Annotated[Path, typer.Option(help="JSON that make evaluate wrote")],
+    packages: Annotated[list[Path], typer.Argument(help="packages whose scores are in the reports")],
+    scores: Annotated[list[Path], typer.Option(help="JSON that make evaluate or make robustness wrote; repeatable")],
+    commands: Annotated[
+        Path | None, typer.Option(help="text file of the commands that made it, where they were others")
+    ] = None,
 ) -> None:
-    """Take the scores of a quality report into manifests and cards."""
-    rows = json.loads(scores.read_text())["rows"]
+    """Take the scores of reports into manifests and cards."""
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in scores]
+    rows = [row for report in reports for row in [*report["rows"], *report.get("alignment", [])]]
     for path in packages:
         package = Package.open(path)
         mine = (score for row in rows if row["model"] == package.manifest.name for score in row["scores"])
         kept = [score for score in map(Score.model_validate, mine) if score.precision in package.manifest.precisions]
-        package.manifest = package.manifest.model_copy(update={"scores": kept})
+        changes: dict[str, object] = {"scores": kept}
+        if commands is not None and package.manifest.training is not None:
+            lines = commands.read_text(encoding="utf-8").splitlines()
+            changes["training"] = package.manifest.training.model_copy(update={"commands": lines})
+        package.manifest = package.manifest.model_copy(update=changes)
         package.save_manifest()
         write_card(package)
 

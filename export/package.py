@@ -75,6 +75,27 @@ class Corpus(Record):
     licence: str | None = None
 
 
+class FirstWeights(Record):
+    """The run whose weights a training began with."""
+
+    name: str
+    minutes: float
+    tokens: int
+
+
+class Trained(Record):
+    """What the weights cost, and how to make them again."""
+
+    device: str
+    minutes: float
+    """Of computing, without those of ``initial``."""
+    steps: int
+    tokens: int
+    """Target tokens learnt from."""
+    initial: FirstWeights | None = None
+    commands: list[str]
+
+
 class Score(Record):
     set: str
     direction: tuple[str, str]
@@ -115,6 +136,7 @@ class Manifest(Record):
     alignment: Alignment
     licence: str
     training_data: list[Corpus]
+    training: Trained | None = None
     scores: list[Score] = []
     parameters: int
 

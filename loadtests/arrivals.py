@@ -30,10 +30,10 @@ from rich.table import Table
 
 from export.package import Package
 from loadtests.engines import PATIENCE, Output, Packages, Precision, Sentence, on_one_core, opened, read
-from loadtests.evaluate import SOURCES, read_sets
 from loadtests.machine import describe
 from loadtests.peers import BATCH
 from loadtests.report import PERCENTILES
+from loadtests.sets import SOURCES, read_sets
 from service.engine import Hypothesis, Job
 
 SHORT = 8

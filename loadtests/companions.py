@@ -22,8 +22,8 @@ from rich.table import Table
 
 from export.package import Package
 from loadtests.engines import PATIENCE, Output, Packages, Precision, Sentence, opened, read, running
-from loadtests.evaluate import SOURCES, read_sets
 from loadtests.machine import describe
+from loadtests.sets import SOURCES, read_sets
 from service.engine import Engine, Hypothesis, Job
 from service.text.tokens import Tokenizer
 

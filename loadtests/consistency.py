@@ -15,9 +15,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.evaluate import SOURCES, TIMEOUT, Set, ask, read_sets
 from loadtests.machine import describe
 from loadtests.server import ServerError, environments, served
+from loadtests.sets import SOURCES, TIMEOUT, Set, ask, read_sets
 
 LIST = 65
 """A sentence and 64 others."""

@@ -16,8 +16,7 @@ import httpx
 import matplotlib as mpl
 import typer
 
-from loadtests import heatmap
-from loadtests.evaluate import markdown as quality_table
+from loadtests import heatmap, quality
 from loadtests.machine import ROOT
 from loadtests.markdown import (
     EXAMPLE,
@@ -44,6 +43,8 @@ OPERATIONS = DOCS / "operations.md"
 RESULTS = DOCS / "results"
 REPORTS = (
     "quality.json",
+    "multi30k.json",
+    "robustness.json",
     "consistency.json",
     "loadtest.json",
     "engine.json",
@@ -82,13 +83,24 @@ class Part(NamedTuple):
 
 BENCH = 'make bench RUNS="..." SET=...'
 SETS = 'SETS="..."'
+EVALUATE = "make evaluate EVAL=..."
 PAGES: dict[Path, dict[str, Part]] = {
     README: {
         "example": Part(RESULTS / "example.json", "make docs", example),
-        "quality": Part(RESULTS / "quality.json", f"make evaluate {SETS}", quality_table),
+        "quality": Part(RESULTS / "quality.json", EVALUATE, quality.summary),
         "consistency": Part(RESULTS / "consistency.json", f"make consistency {SETS}", consistency_table),
         "load": Part(RESULTS / "loadtest.json", "make loadtest", load_table),
         "engine": Part(RESULTS / "engine.json", BENCH, summary_table),
+    },
+    DOCS / "quality.md": {
+        "speed": Part(RESULTS / "quality.json", EVALUATE, quality.speed_table),
+        "served": Part(RESULTS / "quality.json", EVALUATE, quality.served_table),
+        "newstest": Part(RESULTS / "quality.json", EVALUATE, quality.newstest_table),
+        "alignment": Part(RESULTS / "quality.json", EVALUATE, quality.alignment_table),
+        "robustness": Part(RESULTS / "robustness.json", "make robustness", quality.robustness_table),
+        "multi30k": Part(
+            RESULTS / "multi30k.json", f'{EVALUATE} ARGS="--tokenised --name multi30k ..."', quality.multi30k_table
+        ),
     },
     DOCS / "engine.md": {
         "timeline": Part(DOCS / "engine-timeline.json", f"make timeline {SETS}", timeline_caption),
@@ -133,13 +145,15 @@ def main(
     url: Annotated[str | None, typer.Option(help="running server; without it one is started and stopped")] = None,
     reports: Annotated[Path, typer.Option(help="where the commands that measure wrote")] = Path("reports"),
 ) -> None:
-    """Renew docs/results, docs/attention.png, README.md, docs/engine.md and docs/operations.md."""
+    """Renew docs/results, the pictures and the generated parts of the pages."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     for name in REPORTS:
         if (reports / name).exists():
             shutil.copyfile(reports / name, RESULTS / name)
     with served(url, reports / "docs.server.log") as base:
         ask(base)
+    if (RESULTS / "quality.json").exists():
+        quality.draw(json.loads((RESULTS / "quality.json").read_text(encoding="utf-8")), DOCS / "quality.png")
     for page in PAGES:
         page.write_text(render(page), encoding="utf-8")
 

@@ -17,7 +17,7 @@ from service.text.tokens import Tokenizer
 
 if TYPE_CHECKING:
     # What scores translations takes a quarter of an idle process's memory, and memory is measured with this module.
-    from loadtests.evaluate import Set
+    from loadtests.sets import Set
 
 SHIPPED = ROOT / "models" / "trained"
 PATIENCE = 600.0

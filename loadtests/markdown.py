@@ -2,15 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
-
-from rich.table import Table
 
 from loadtests import arrivals, disruption_report, overload, steady
 from loadtests.engine_report import Case, label, tables, times
 from loadtests.peers.attentive import Attentive
+from loadtests.tables import grid, shown, where
 
 EXAMPLE = {"text": "I drink milk.", "target": "fr", "attention": "alignment"}
 
@@ -22,29 +20,6 @@ def example(reply: dict[str, Any]) -> str:
     compact = re.sub(r"\{\n\s+([^{}\[\]]*?)\n\s+\}", lambda match: "{" + " ".join(match[1].split()) + "}", answer)
     request = f"curl http://127.0.0.1:3000/v1/translate \\\n  -H 'Content-Type: application/json' -d '{body}'"
     return f"```sh\n{request}\n```\n\n```json\n{compact}\n```"
-
-
-def grid(columns: Sequence[str], rows: Iterable[Iterable[object]], right: int = 0) -> str:
-    """A table in markdown; columns from number ``right`` on are numbers, where it is not 0."""
-    rule = "".join("|---:" if 0 < right <= number else "|---" for number in range(len(columns)))
-    head, *body = (f"| {' | '.join(map(str, line))} |" for line in (columns, *rows))
-    return "\n".join([head, f"{rule}|", *body])
-
-
-def shown(table: Table) -> str:
-    """What a command prints, with its title and caption, in markdown."""
-    rows = zip(*(column.cells for column in table.columns), strict=True)
-    columns = [str(column.header) for column in table.columns]
-    right = next((number for number, column in enumerate(table.columns) if column.justify == "right"), 0)
-    parts = [f"**{table.title}**" if table.title else "", grid(columns, rows, right), str(table.caption or "")]
-    return "\n\n".join(part for part in parts if part)
-
-
-def where(report: dict[str, Any]) -> str:
-    """Machine, versions and commit."""
-    machine, versions = report["machine"], report["versions"]
-    known = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-    return f"{machine['cpu']}, {machine['cores']} cores; {known}; commit {report['commit']}."
 
 
 def consistency_table(report: dict[str, Any]) -> str:

@@ -30,7 +30,6 @@ from export.build import build
 from export.package import Package, Precision
 from loadtests import limit
 from loadtests.engine_report import Case, Key, Limits, Measured, Sample, limit_report, rows, tables
-from loadtests.evaluate import read_sets
 from loadtests.machine import describe
 from loadtests.peers import BATCH, Search, System, pinned
 from loadtests.peers.attentive import Attentive
@@ -38,6 +37,7 @@ from loadtests.peers.child import ChildError
 from loadtests.peers.convert import convert, pieces
 from loadtests.peers.ctranslate2 import environments, in_child, processor_flags
 from loadtests.peers.pytorch import PyTorch
+from loadtests.sets import read_sets
 from models.checkpoint import Run
 from models.tokenizer import Tokenizer
 from models.transformer import Transformer

@@ -3,8 +3,8 @@
 ``python -m loadtests.robustness [--url URL] [--precision int8 --precision fp32]``
 
 The inputs, by kind and language, are in ``robustness.json``. Each goes through every direction from its language of
-every model, and counts as passed when :mod:`loadtests.checks` finds nothing. Greedy, as by default. What failed, and how,
-is in the report.
+every model, and counts as passed when :mod:`loadtests.checks` finds nothing. Greedy, as by default. The report has what
+failed, and how.
 """
 
 import asyncio
@@ -20,13 +20,14 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests.checks import Case, Output, failed
-from loadtests.evaluate import TEXTS, TIMEOUT
 from loadtests.machine import describe
 from loadtests.server import ServerError, environments, served
+from loadtests.sets import TEXTS, TIMEOUT
 from service.text.detect import Detector
 
 INPUTS = Path(__file__).with_name("robustness.json")
 ALL = "all"
+METRIC = "passed, %"
 
 
 class Outcome(NamedTuple):
@@ -78,7 +79,9 @@ def row_of(model: dict[str, Any], source: str, target: str, outcomes: Sequence[O
     common = {"model": model["name"], "architecture": model["architecture"], "version": model["version"]}
     common |= {"precision": model["precision"], "source": source, "target": target}
     total = {"inputs": len(outcomes), "passed": len(outcomes) - len(failures)}
-    return common | total | {"kinds": kinds, "failures": failures}
+    score = {"set": "robustness", "direction": [source, target], "precision": model["precision"], "metric": METRIC}
+    score |= {"value": round(100 * total["passed"] / total["inputs"], 2), "signature": f"inputs:{total['inputs']}"}
+    return common | total | {"kinds": kinds, "failures": failures, "scores": [score]}
 
 
 async def measure(url: str, cases: Sequence[Case], console: Console) -> list[dict[str, Any]]:

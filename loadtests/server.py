@@ -88,9 +88,13 @@ def started(
 
 
 def environments(precisions: Sequence[str] | None, models_dir: Path | None) -> list[dict[str, str]]:
-    """Settings of the servers to measure one after the other: one for each precision, or the server's own."""
+    """Settings of the servers to measure one after the other: one for each precision, or the server's own.
+
+    They refuse nothing because it would have to wait: these measurements need every answer, however late.
+    """
     models = {} if models_dir is None else {"ATTENTIVE_MODELS_DIR": str(models_dir.resolve())}
-    return [models | {"ATTENTIVE_PRECISION": precision} for precision in precisions or ()] or [models]
+    common = models | {"ATTENTIVE_LATENCY_OBJECTIVE_MS": "0"}
+    return [common | {"ATTENTIVE_PRECISION": precision} for precision in precisions or ()] or [common]
 
 
 def free_port() -> int:

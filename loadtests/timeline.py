@@ -24,8 +24,8 @@ from rich.console import Console
 from export.package import Package
 from loadtests.arrivals import SHORT, Arrival, continuous, poisson
 from loadtests.engines import Precision, Sentence, on_one_core, opened, read
-from loadtests.evaluate import SOURCES, read_sets
 from loadtests.machine import ROOT, describe
+from loadtests.sets import SOURCES, read_sets
 from service.engine import Event, Hypothesis, Job
 
 SHIPPED = ROOT / "models" / "trained" / "transformer-en-fr"

@@ -41,7 +41,7 @@ def test_what_depends_on_its_company_is_counted_and_named(
 
 
 def test_a_server_for_each_precision() -> None:
-    assert environments(None, None) == [{}]
+    assert environments(None, None) == [{"ATTENTIVE_LATENCY_OBJECTIVE_MS": "0"}]
     found = environments(["fp32", "int8"], Path("/x"))
     assert [one["ATTENTIVE_PRECISION"] for one in found] == ["fp32", "int8"]
     assert {one["ATTENTIVE_MODELS_DIR"] for one in found} == {"/x"}

@@ -18,12 +18,12 @@ from loadtests.markdown import (
     limit_table,
     load_table,
     overload_table,
-    shown,
     soak_table,
     steady_table,
     summary_table,
     timeline_caption,
 )
+from loadtests.tables import shown
 from service.settings import markdown_table
 
 

@@ -6,7 +6,7 @@ import typer
 from export.package import Package
 from loadtests import engines
 from loadtests.engines import opened, read
-from loadtests.evaluate import Set
+from loadtests.sets import Set
 from service.text.tokens import Tokenizer
 
 

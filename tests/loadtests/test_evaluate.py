@@ -12,7 +12,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from export.package import Score
-from loadtests.evaluate import TEXTS, Set, main, markdown, measure, read_sets, translate
+from loadtests.evaluate import Sets, collect, main, measure, translate
+from loadtests.sets import TEXTS, Set, read_sets
 
 app = typer.Typer()
 app.command()(main)
@@ -75,7 +76,7 @@ def test_translations_keep_their_order(url: str, pairs: Path) -> None:
 
 def test_a_refusal_is_an_error_and_no_score(url: str) -> None:
     with pytest.raises(httpx.HTTPStatusError, match="429"):
-        asyncio.run(measure(url, [Set("x", "en", "fr", ["refuse me"], ["no"])], 1, Console(quiet=True)))
+        asyncio.run(measure(url, Sets([Set("x", "en", "fr", ["refuse me"], ["no"])], []), [1], Console(quiet=True)))
 
 
 def test_the_report_has_each_model_set_and_direction(url: str, pairs: Path, tmp_path: Path) -> None:
@@ -98,10 +99,34 @@ def test_without_a_server_it_says_so(tmp_path: Path, pairs: Path) -> None:
     assert "does not answer" in result.output
 
 
-def test_markdown_sets_int8_beside_fp32() -> None:
-    row = {"model": "m", "set": "s", "source": "en", "target": "fr", "precision": "int8", "bleu": 20.04, "chrf": 40.0}
-    row |= {"bleu_signature": "B", "chrf_signature": "C"}
-    report = {"rows": [row, row | {"precision": "fp32", "bleu": 20.16}], "commit": "abc"}
-    text = markdown(report | {"machine": {"cpu": "a cpu", "cores": 2}})
-    assert "| m | s | en-fr | 20.0 | 20.2 | 40.0 |" in text
-    assert "`B`; `C`" in text
+def test_a_directory_stands_for_what_may_be_reported(tmp_path: Path) -> None:
+    for name in ("news-test", "tatoeba-dev", "multi30k-val", "newstest2013", "newstest2014"):
+        (tmp_path / f"{name}.en-fr.tsv").write_text("a\tb\nc\td\n")
+    (tmp_path / "alignments").mkdir()
+    (tmp_path / "alignments" / "gold.en-fr.tsv").write_text("a b\tc d\t1-1 2p2\na\tc\t1-1\n")
+    sets = collect([tmp_path, tmp_path / "tatoeba-dev.en-fr.tsv"], limit=1)
+    assert [(each.name, each.source) for each in sets.texts] == [
+        ("news-test", "en"), ("news-test", "fr"), ("newstest2014", "en"), ("newstest2014", "fr"),
+        ("tatoeba-dev", "en"), ("tatoeba-dev", "fr"),
+    ]  # fmt: skip
+    assert sets.texts[0].sentences == ["a"]
+    assert sets.texts[1].references == ["a"]
+    [gold] = sets.gold
+    assert (gold.name, gold.first, gold.second, len(gold.rows)) == ("gold", "en", "fr", 1)
+
+
+def test_beams_and_tokens_as_papers_have_them(url: str, pairs: Path, tmp_path: Path) -> None:
+    """The reference has capitals, which the tokens do not; and only greedy figures are a package's."""
+    pairs.write_text("l'homme dort.\tl'Homme dort.\n" * 5)
+    arguments = [str(pairs), "--url", url, "--output", str(tmp_path), "--name", "beams", "--tokenised"]
+    result = CliRunner().invoke(app, [*arguments, "--beam-size", "1", "--beam-size", "4"])
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "beams.json").read_text())
+    assert [row["beam_size"] for row in report["rows"]] == [1, 4] * 3
+    assert [len(row["scores"]) for row in report["rows"]] == [2, 0] * 3
+    for row in report["rows"]:
+        assert row["bleu"] < 50
+        assert row["tokenised_bleu"] == 100
+        assert "case:lc|" in row["tokenised_signature"]
+        assert "sacremoses" in row["tokenised_signature"]
+    assert "| both | int8 | 4 | news.test | en-fr |" in (tmp_path / "beams.md").read_text()

@@ -5,8 +5,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from loadtests.evaluate import TEXTS
 from loadtests.robustness import ALL, INPUTS, main, rates, read_cases
+from loadtests.sets import TEXTS
 
 app = typer.Typer()
 app.command()(main)

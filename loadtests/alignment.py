@@ -1,0 +1,119 @@
+"""Alignment error rate of what a server returns as attention.
+
+The server is made to say a given translation (``target_prefix``), sub-word by sub-word, and tells where it looked. What
+the sub-words of a target word looked at, on average, is added up over the sub-words of each source word; a target word
+is linked to the source word with most of it. Both directions give links, and so do both together, symmetrised
+(:func:`models.align.symmetrized`).
+"""
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from loadtests.sets import parse_name
+from models.align import Gold, Links, error_rate, read_gold, symmetrized
+
+CONNECTIONS = 2
+"""Requests under way at a time; each has one sentence, as ``target_prefix`` asks for."""
+METRIC = "AER"
+SYMMETRISED = "AER, both directions symmetrised"
+SIGNATURE = "returned attention|forced target|argmax|sub-words averaged and added up"
+
+
+@dataclass(frozen=True)
+class GoldSet:
+    """Sentences whose words were aligned by hand."""
+
+    name: str
+    first: str
+    second: str
+    rows: list[Gold]
+
+
+def read_set(path: Path) -> GoldSet:
+    """Raises ``ValueError`` for a name or a line of another form."""
+    return GoldSet(*parse_name(path), read_gold(path))
+
+
+def word_of(words: Sequence[str], place: int) -> int:
+    """Number of the word of ``" ".join(words)`` that the character at ``place`` is in; a space is its left word's."""
+    starts = [0, *accumulate(len(word) + 1 for word in words[:-1])]
+    return bisect_right(starts, place) - 1
+
+
+def last(token: dict[str, Any]) -> int:
+    """Place of a token's last character: a sub-word may begin with the space before its word."""
+    return max(token["start"], token["end"] - 1)
+
+
+def words_attention(translation: dict[str, Any], source: Sequence[str], target: Sequence[str]) -> np.ndarray:
+    """``[target words, source words]``; a row of zeros where the server told nothing.
+
+    Raises ``ValueError`` where the translation does not begin with ``target``.
+    """
+    forced = " ".join(target)
+    if not translation["text"].startswith(forced):
+        raise ValueError(f"{translation['text'][: len(forced)]!r} is not the translation that was asked for")
+    sums, counts = np.zeros((len(target), len(source))), np.zeros((len(target), 1))
+    for sentence in translation["sentences"]:
+        columns = [word_of(source, last(token)) for token in sentence["source_tokens"]]
+        for token, row in zip(sentence["target_tokens"], sentence["weights"], strict=True):
+            if token["start"] < len(forced):
+                place = word_of(target, last(token))
+                np.add.at(sums[place], columns, row)
+                counts[place] += 1
+    return sums / np.maximum(counts, 1)
+
+
+async def attended(
+    client: httpx.AsyncClient, body: dict[str, Any], source: Sequence[str], target: Sequence[str]
+) -> Links:
+    """Of every target word that the server told about, ``(source word, target word)``."""
+    asked = {"text": " ".join(source), "target_prefix": " ".join(target), "split_sentences": "none"}
+    reply = await client.post("/v1/translate", json=body | asked | {"attention": "weights", "tokens": "subwords"})
+    weights = words_attention(reply.raise_for_status().json()["translations"][0], source, target)
+    return {(int(row.argmax()), j) for j, row in enumerate(weights) if row.any()}
+
+
+async def links(client: httpx.AsyncClient, model: str, gold: GoldSet) -> list[tuple[Links, Links]]:
+    """Of every sentence ``(first word, second word)`` links of both directions."""
+    turns = asyncio.Semaphore(CONNECTIONS)
+    there = {"model": model, "source": gold.first, "target": gold.second}
+    back = {"model": model, "source": gold.second, "target": gold.first}
+
+    async def both(row: Gold) -> tuple[Links, Links]:
+        async with turns:
+            forward = await attended(client, there, row.first, row.second)
+            backward = await attended(client, back, row.second, row.first)
+        return forward, {(i, j) for j, i in backward}
+
+    return list(await asyncio.gather(*map(both, gold.rows)))
+
+
+async def measure(client: httpx.AsyncClient, model: dict[str, Any], gold: GoldSet) -> list[dict[str, Any]]:
+    """A row for each direction and one for both together; none where the model lacks a direction."""
+    ways = [gold.first, gold.second], [gold.second, gold.first]
+    if any(way not in model["directions"] for way in ways):
+        return []
+    found = await links(client, model["name"], gold)
+    forward, backward = [each for each, _ in found], [each for _, each in found]
+    joined = [symmetrized(*each) for each in found]
+    rows = []
+    for metric, way, chosen in (
+        (METRIC, ways[0], forward),
+        (METRIC, ways[1], backward),
+        (SYMMETRISED, ways[0], joined),
+    ):
+        score = {"set": gold.name, "direction": way, "precision": model["precision"], "metric": metric}
+        score |= {"value": round(error_rate(chosen, gold.rows), 2), "signature": SIGNATURE}
+        rows.append(
+            {"model": model["name"], "version": model["version"], "sentences": len(gold.rows), "scores": [score]}
+        )
+    return rows
