@@ -8,7 +8,7 @@ GRACE    ?= 5# seconds a stopping server gives its last replies to reach their r
 DURATION ?= 60# seconds of load
 USERS    ?= 8
 P95      ?= 1000# milliseconds
-EXAMPLES ?= 400# generated requests for each operation
+EXAMPLES ?= 1000# generated requests for each operation
 BACKEND  ?= docker# or podman, buildah, ...: what builds the container image
 OUTPUT   ?= $(RUN)/package
 
