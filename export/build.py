@@ -10,6 +10,9 @@ from export import bahdanau, transformer
 from export.calibrate import ObservedLayers, Observer
 from export.commands import commands
 from export.linear import Float32Layers, Int8Layers, Layers, MakeLayers
+from export.marian import graphs as marian
+from export.marian.graphs import MarianGraphs
+from export.marian.model import Marian
 from export.package import (
     Alignment,
     Corpus,
@@ -23,6 +26,7 @@ from export.package import (
     Trained,
     sha256,
 )
+from export.transformer import TransformerGraphs
 from export.weights import Weights
 from models.bahdanau import Bahdanau
 from models.checkpoint import Run
@@ -51,10 +55,13 @@ def alignment_of(model: Translator) -> Alignment:
 def write_graphs(model: Translator, directory: Path, label: str, kind: type[Layers], layers: MakeLayers) -> Graphs:
     """Encoder and decoder and the weights of both, named after ``label``."""
     weights = Weights(directory / f"weights.{label}.bin")
+    graphs: TransformerGraphs | MarianGraphs | bahdanau.BahdanauGraphs
     if isinstance(model, Transformer):
         memory, state = transformer.memory_of(), transformer.state_of(model, kind.cache)
-        graphs: transformer.TransformerGraphs | bahdanau.BahdanauGraphs
-        graphs = transformer.TransformerGraphs(model, layers, weights)
+        graphs = TransformerGraphs(model, layers, weights)
+    elif isinstance(model, Marian):
+        memory, state = transformer.memory_of(), marian.state_of(model, kind.cache)
+        graphs = MarianGraphs(model, layers, weights)
     else:
         assert isinstance(model, Bahdanau)
         memory, state = bahdanau.memory_of(model), bahdanau.state_of(model)
@@ -73,7 +80,8 @@ def calibrate(model: Translator, manifest: Manifest, sources: Sequence[Sequence[
         graphs = write_graphs(model, Path(scratch), "observed", ObservedLayers, ObservedLayers)
         observer = Observer(Package(Path(scratch), manifest.model_copy(update={"graphs": {"fp32": graphs}})))
         observer.observe(sources)
-    return partial(Int8Layers, ranges=observer.ranges(), magnitudes=observer.magnitudes())
+    ranges, scales = marian.known(model) if isinstance(model, Marian) else ({}, {})
+    return partial(Int8Layers, ranges=observer.ranges() | ranges, magnitudes=observer.magnitudes(), scales=scales)
 
 
 def trained(run: Run, version: str) -> Trained:

@@ -7,6 +7,7 @@ a sentence's result cannot depend on what else is in its batch, which a scale fo
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -26,6 +27,9 @@ BLOCKS = range(128, 31, -1)
 
 
 Cache = Literal["float32", "int8"]
+Activation = Literal["relu", "swish", "gelu", "quick_gelu"]
+SIGMOID = {"swish": 1.0, "quick_gelu": 1.702}
+"""Activations ``x sigmoid(factor x)``."""
 
 
 class Range(NamedTuple):
@@ -43,13 +47,15 @@ class Range(NamedTuple):
         return round(-min(self.low, 0.0) / self.scale)
 
 
-def quantize(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Symmetric int8 with one scale for each row: ``[O, I] -> [O, I], [O]``.
+def quantize(weight: np.ndarray, scale: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Symmetric int8 with one scale for each row, found here unless it is known: ``[O, I] -> [O, I], [O]``.
 
     That of a row of zeros is one: any would do for the row, but a bias that is an int32 of that scale needs room.
     """
-    largest = np.abs(weight).max(axis=1)
-    scale = np.where(largest > SMALLEST, largest / LEVELS, 1.0).astype(np.float32)
+    if scale is None:
+        largest = np.abs(weight).max(axis=1)
+        scale = np.where(largest > SMALLEST, largest / LEVELS, 1.0)
+    scale = scale.astype(np.float32)
     return np.round(weight / scale[:, None]).astype(np.int8), scale
 
 
@@ -75,18 +81,23 @@ class Layers(ABC):
         return self.project(x, name, weight, bias)
 
     @abstractmethod
-    def embed(self, ids: str, name: str, weight: np.ndarray, factor: float) -> str:
-        """``factor`` times the rows of ``weight [V, D]``: ``ids [N] -> [N, D]``."""
+    def embed(self, ids: str, name: str, weight: np.ndarray, factor: float | np.ndarray) -> str:
+        """Rows of ``weight [V, D]`` times ``factor``, which may be another for each ``[V]``: ``ids [N] -> [N, D]``."""
 
     def linear(self, x: str, name: str, *layers: nn.Linear) -> str:
         """One product for one layer or several that read the same input: ``[N, I] -> [N, sum of O]``."""
         weight = np.concatenate([array(layer.weight) for layer in layers])
         return self.project(x, name, weight, np.concatenate([bias_of(layer) for layer in layers]))
 
-    def feed_forward(self, x: str, name: str, up: nn.Linear, down: nn.Linear) -> str:
-        """``relu(x W_1 + b_1) W_2 + b_2``: ``[N, D] -> [N, D]``."""
-        hidden = self.graph.op("Relu", self.linear(x, f"{name}.up", up))
+    def feed_forward(self, x: str, name: str, up: nn.Linear, down: nn.Linear, activation: Activation = "relu") -> str:
+        """``activation(x W_1 + b_1) W_2 + b_2``: ``[N, D] -> [N, D]``."""
+        hidden = self.activate(self.linear(x, f"{name}.up", up), activation)
         return self.linear(hidden, f"{name}.down", down)
+
+    def activate(self, x: str, activation: Activation) -> str:
+        if activation in SIGMOID:
+            return self.graph.op("QuickGelu", x, domain=MICROSOFT, alpha=SIGMOID[activation])
+        return self.graph.op("Relu" if activation == "relu" else "Gelu", x)
 
     def keep(self, x: str, name: str, key: nn.Linear, value: nn.Linear) -> str:
         """Keys and values of ``x [N, D]``, beside each other, ``[N, 2 D]``, as the attention ``name`` keeps them."""
@@ -138,23 +149,32 @@ class Float32Layers(Layers):
         weights = self.graph.weight(f"{name}.weight", weight), self.graph.weight(f"{name}.bias", bias)
         return self.graph.op("Gemm", x, *weights, transB=1)
 
-    def embed(self, ids: str, name: str, weight: np.ndarray, factor: float) -> str:
+    def embed(self, ids: str, name: str, weight: np.ndarray, factor: float | np.ndarray) -> str:
         g = self.graph
         rows = g.op("Gather", g.weight(f"{name}.weight", weight), ids)
+        if isinstance(factor, np.ndarray):
+            return g.op("Mul", rows, g.op("Gather", g.weight(f"{name}.factor", factor[:, None]), ids))
         return rows if factor == 1 else g.op("Mul", rows, g.number(factor))
 
 
 class Int8Layers(Layers):
     """``ranges`` has the values that the input of each linear layer takes, by the layer's name.
 
-    ``magnitudes [2 D]`` has the largest of each feature of the keys and values of each attention.
+    ``magnitudes [2 D]`` has the largest of each feature of the keys and values of each attention. Weights that are
+    8-bit already have their own scale, one for each output ``[O]``, in ``scales`` by name.
     """
 
     cache = "int8"
 
-    def __init__(self, graph: Graph, ranges: Mapping[str, Range], magnitudes: Mapping[str, np.ndarray]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        ranges: Mapping[str, Range],
+        magnitudes: Mapping[str, np.ndarray],
+        scales: Mapping[str, np.ndarray] = MappingProxyType({}),
+    ) -> None:
         super().__init__(graph)
-        self.ranges, self.magnitudes = dict(ranges), magnitudes
+        self.ranges, self.magnitudes, self.own = dict(ranges), magnitudes, dict(scales)
 
     def steps(self, name: str) -> np.ndarray:
         return np.maximum(self.magnitudes[name] / LEVELS, SMALLEST).astype(np.float32)
@@ -162,6 +182,8 @@ class Int8Layers(Layers):
     def keep(self, x: str, name: str, key: nn.Linear, value: nn.Linear) -> str:
         """Each feature has its own scale, which is in the weights: to quantize by feature is slow."""
         g, steps = self.graph, self.steps(name)
+        if (own := self.own.get(f"{name}.key_value")) is not None:
+            self.own[f"{name}.key_value"] = own / steps
         weight = np.concatenate([array(key.weight), array(value.weight)]) / steps[:, None]
         bias = np.concatenate([bias_of(key), bias_of(value)]) / steps
         both = self.project(x, f"{name}.key_value", weight, bias)
@@ -178,7 +200,7 @@ class Int8Layers(Layers):
         return self.graph.op("QuantizeLinear", x, scale, zero_point), scale, zero_point
 
     def project(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
-        g, (rows, scales) = self.graph, quantize(weight)
+        g, (rows, scales) = self.graph, quantize(weight, self.own.get(name))
         levels, scale, zero_point = self.quantized(x, name)
         weights = g.weight(f"{name}.weight", rows.T), scale, g.weight(f"{name}.scale", scales)
         inputs = [levels, *weights, zero_point, "", g.weight(f"{name}.bias", bias)]
@@ -186,7 +208,7 @@ class Int8Layers(Layers):
 
     def project_tied(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
         """``QGemm`` takes the weights as the embedding has them."""
-        g, (rows, scales) = self.graph, quantize(weight)
+        g, (rows, scales) = self.graph, quantize(weight, self.own.get(name))
         levels, scale, zero_point = self.quantized(x, name)
         weights = g.weight(f"{name}.weight", rows), g.weight(f"{name}.scale", scales)
         steps = np.clip(
@@ -196,14 +218,16 @@ class Int8Layers(Layers):
         inputs = [levels, scale, zero_point, *weights, constants[0], g.weight(f"{name}.bias", constants[1])]
         return g.op("QGemm", *inputs, domain=MICROSOFT, transB=1)
 
-    def feed_forward(self, x: str, name: str, up: nn.Linear, down: nn.Linear) -> str:
+    def feed_forward(self, x: str, name: str, up: nn.Linear, down: nn.Linear, activation: Activation = "relu") -> str:
         """What is below zero is cut where hidden values become uint8, whose zero point is zero: that is the ReLU."""
+        if activation != "relu":
+            return super().feed_forward(x, name, up, down, activation)
         self.ranges[f"{name}.down"] = Range(0.0, self.ranges[f"{name}.down"].high)
         return self.linear(self.linear(x, f"{name}.up", up), f"{name}.down", down)
 
-    def embed(self, ids: str, name: str, weight: np.ndarray, factor: float) -> str:
+    def embed(self, ids: str, name: str, weight: np.ndarray, factor: float | np.ndarray) -> str:
         g = self.graph
-        rows, scales = quantize(weight)
+        rows, scales = quantize(weight, self.own.get(name))
         scale = g.op("Gather", g.weight(f"{name}.factor", scales * np.float32(factor)), ids)
         return g.op("DequantizeLinear", g.op("Gather", g.weight(f"{name}.weight", rows), ids), scale, axis=0)
 

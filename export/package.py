@@ -126,15 +126,19 @@ class Manifest(Record):
     directions: list[tuple[str, str]]
     special: Special
     tags: dict[str, int]
-    """Language to the id of its target tag, the first token of a source."""
+    """Language to the id of its target tag, the first token of a source; a model of one direction may need none."""
     placeholders: list[int] = []
     """Ids of the sub-words ``⟦0⟧``, ``⟦1⟧``, ... that the model was trained to carry over as they are."""
     max_length: int
     """Longest source and longest target in sub-words, tag and EOS included."""
     tokenizer: File
+    target_tokenizer: File | None = None
+    """Where targets are made of other sub-words than sources."""
     graphs: dict[Precision, Graphs]
     alignment: Alignment
     licence: str
+    origin: str | None = None
+    """Where the weights come from, if they were not trained here."""
     training_data: list[Corpus]
     training: Trained | None = None
     scores: list[Score] = []
@@ -200,12 +204,18 @@ class Package:
             raise PackageError(file, "differs from the sha256 in the manifest")
 
     def files(self) -> list[File]:
-        graphs = self.manifest.graphs.values()
-        return [self.manifest.tokenizer, *(file for g in graphs for file in (g.encoder, g.decoder, g.weights))]
+        graphs, target = self.manifest.graphs.values(), self.manifest.target_tokenizer
+        tokenizers = [self.manifest.tokenizer, *([target] if target else [])]
+        return [*tokenizers, *(file for g in graphs for file in (g.encoder, g.decoder, g.weights))]
 
     @property
     def tokenizer_path(self) -> Path:
         return self.path / self.manifest.tokenizer.name
+
+    @property
+    def target_tokenizer_path(self) -> Path:
+        """The same as :attr:`tokenizer_path` where one does for both sides."""
+        return self.path / (self.manifest.target_tokenizer or self.manifest.tokenizer).name
 
     def graph(self, precision: str, part: Part) -> Path:
         """Path of a graph. Raises ``KeyError`` for a precision the package does not have."""

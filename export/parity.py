@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,7 +11,6 @@ import torch
 from export.decoder import GraphDecoder
 from export.package import Package, Precision
 from models.data import pad
-from models.tokenizer import Tokenizer
 from models.translator import Translator, greedy
 
 TOLERANCE = 1e-3
@@ -22,6 +22,12 @@ BATCH_SIZES = (1, 2, 7, 16, 32)
 
 class ParityError(Exception):
     """The graphs do not do what the model does."""
+
+
+class Sources(Protocol):
+    """Makes of a text what an encoder reads."""
+
+    def source(self, text: str, target_language: str, /) -> list[int]: ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Parity:
 
 
 def compare(
-    model: Translator, tokenizer: Tokenizer, package: Package, precision: Precision, texts: Sequence[tuple[str, str]]
+    model: Translator, tokenizer: Sources, package: Package, precision: Precision, texts: Sequence[tuple[str, str]]
 ) -> Parity:
     """Translate ``(text, target language)`` pairs both ways, in batches of several sizes."""
     decoder, eos = GraphDecoder(package, precision), package.manifest.special.eos

@@ -6,7 +6,9 @@ reading more of a row than the row has. Its weights are the attention that is re
 """
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 from torch import nn
 
 from export.graph import ELEMENT, Graph, Shape
@@ -25,29 +27,30 @@ def memory_of() -> list[TensorSpec]:
 
 
 def state_of(model: Transformer, cache: Cache) -> list[TensorSpec]:
-    heads, depth = model.config.heads, model.config.size // model.config.heads
+    return caches_of(ATTENTIONS, model.config.decoder_layers, model.config.heads, model.config.size, cache)
+
+
+def caches_of(attentions: Sequence[str], layers: int, heads: int, size: int, cache: Cache) -> list[TensorSpec]:
     axes = {"self": "time", "cross": "source"}
     return [
-        TensorSpec(name=f"state.{name}.{kind}.{i}", dtype=cache, shape=["batch", heads, axes[name], depth])
-        for i in range(model.config.decoder_layers)
-        for name in ATTENTIONS
+        TensorSpec(name=f"state.{name}.{kind}.{i}", dtype=cache, shape=["batch", heads, axes[name], size // heads])
+        for i in range(layers)
+        for name in attentions
         for kind in ("key", "value")
     ]
 
 
-class TransformerGraphs:
-    """Both graphs of one model in one precision."""
+class AttentionGraphs:
+    """What the graphs of Transformers have in common, whatever stands between their attentions."""
 
-    def __init__(self, model: Transformer, layers: MakeLayers, weights: Weights) -> None:
-        self.model, self.layers, self.weights = model, layers, weights
-        self.heads, self.size = model.config.heads, model.config.size
-        self.depth = self.size // self.heads
-        self.embedding = array(model.embedding.weight)
-        self.positions = array(model.positions)
+    def __init__(self, size: int, heads: int, positions: np.ndarray, layers: MakeLayers, weights: Weights) -> None:
+        """``positions [longest, size]`` are added to the embeddings."""
+        self.layers, self.weights, self.positions = layers, weights, positions
+        self.heads, self.size, self.depth = heads, size, size // heads
 
     def embed(self, layers: Layers, ids: str) -> str:
-        """``[N] -> [N, size]``."""
-        return layers.embed(ids, "embedding", self.embedding, math.sqrt(self.size))
+        """Sub-words that the encoder reads: ``[N] -> [N, size]``."""
+        raise NotImplementedError
 
     def query(self, attention: MultiHeadAttention) -> nn.Linear:
         """The query projection with the scale ``1 / sqrt(d)`` folded in."""
@@ -56,29 +59,9 @@ class TransformerGraphs:
         layer.bias.data = attention.query.bias.data / math.sqrt(self.depth)
         return layer
 
-    def encoder(self) -> Graph:
-        g = Graph("encoder", self.weights)
-        layers = self.layers(g)
-        source = g.input("source_ids", "int64", ["batch", "source"])
-        lengths = g.input("source_lengths", "int64", ["batch"])
-        size = g.size(source, 1)
-        bias = g.visible(size, lengths)  # [B, S]
-        shape = g.op("Concat", g.op("Shape", source), g.constant([self.heads, self.depth]), axis=0)
-        x = self.embed_all(layers, source, size)
-        for i, layer in enumerate(self.model.encoder):
-            x = self.encoder_layer(layers, x, f"encoder.{i}", layer, shape, g.unsqueeze(bias, 1, 2))
-        x = layers.norm(x, "encoder.norm", self.model.encoder_norm)
-        last = g.op("Cast", g.op("Sub", lengths, g.constant(1)), to=ELEMENT["int32"])
-        g.output(last, "memory.last", "int32", ["batch"])
-        for i, decoder_layer in enumerate(self.model.decoder):
-            cross = decoder_layer.cross_attention
-            kept = layers.keep(x, f"decoder.{i}.cross", cross.key, cross.value)
-            parts = g.many("Split", [kept], 2, axis=1, num_outputs=2)
-            for kind, part in zip(("key", "value"), parts, strict=True):
-                split = g.transpose(g.op("Reshape", part, shape), 0, 2, 1, 3)
-                axes: Shape = ["batch", self.heads, "source", self.depth]
-                g.output(split, f"state.cross.{kind}.{i}", layers.cache, axes)
-        return g
+    def split(self, g: Graph, source: str) -> str:
+        """The shape ``[B, S, H, D / H]``."""
+        return g.op("Concat", g.op("Shape", source), g.constant([self.heads, self.depth]), axis=0)
 
     def embed_all(self, layers: Layers, source: str, size: str) -> str:
         """Tokens and their positions: ``[B, S] -> [B S, D]``."""
@@ -89,18 +72,99 @@ class TransformerGraphs:
         tokens = g.op("Reshape", self.embed(layers, g.reshape(source, [-1])), shape)
         return g.reshape(g.op("Add", tokens, positions), [-1, self.size])
 
-    def encoder_layer(self, layers: Layers, x: str, name: str, layer: EncoderLayer, shape: str, bias: str) -> str:
-        g, attention = layers.graph, layer.self_attention
-        normed = layers.norm(x, f"{name}.self.norm", layer.self_norm)
-        qkv = layers.linear(normed, f"{name}.self.qkv", self.query(attention), attention.key, attention.value)
+    def attention(self, layers: Layers, x: str, name: str, attention: MultiHeadAttention, shape: str, bias: str) -> str:
+        """Of the source to itself: ``x [B S, D]``, ``shape`` as :meth:`split` gives it, ``bias [B, 1, 1, S]``."""
+        g = layers.graph
+        qkv = layers.linear(x, f"{name}.qkv", self.query(attention), attention.key, attention.value)
         query, key, value = (g.op("Reshape", part, shape) for part in g.many("Split", [qkv], 3, axis=1, num_outputs=3))
         scores = g.op("MatMul", g.transpose(query, 0, 2, 1, 3), g.transpose(key, 0, 2, 3, 1))  # [B, H, S, S]
         weights = g.op("Softmax", g.op("Add", scores, bias), axis=-1)
         context = g.op("MatMul", weights, g.transpose(value, 0, 2, 1, 3))
         context = g.reshape(g.transpose(context, 0, 2, 1, 3), [-1, self.size])
-        x = g.op("Add", x, layers.linear(context, f"{name}.self.output", attention.output))
+        return layers.linear(context, f"{name}.output", attention.output)
+
+    def keep(self, layers: Layers, x: str, lengths: str, shape: str, attentions: Sequence[MultiHeadAttention]) -> None:
+        """Output what decoder layers need of the source ``x [B S, D]``."""
+        g = layers.graph
+        last = g.op("Cast", g.op("Sub", lengths, g.constant(1)), to=ELEMENT["int32"])
+        g.output(last, "memory.last", "int32", ["batch"])
+        for i, cross in enumerate(attentions):
+            kept = layers.keep(x, f"decoder.{i}.cross", cross.key, cross.value)
+            parts = g.many("Split", [kept], 2, axis=1, num_outputs=2)
+            for kind, part in zip(("key", "value"), parts, strict=True):
+                split = g.transpose(g.op("Reshape", part, shape), 0, 2, 1, 3)
+                axes: Shape = ["batch", self.heads, "source", self.depth]
+                g.output(split, f"state.cross.{kind}.{i}", layers.cache, axes)
+
+    def room(self, g: Graph, attention: str) -> str:
+        """Positions that the caches have room for."""
+        return g.op("Cast", g.size(f"state.{attention}.key.0", 2), to=ELEMENT["int32"])
+
+    def own_attention(self, layers: Layers, x: str, i: int, attention: MultiHeadAttention, time: str) -> str:
+        """Of the target to its past: ``[B, size] -> [B, size]``."""
+        name = f"decoder.{i}.self"
+        qkv = layers.linear(x, f"{name}.qkv", attention.query, attention.key, attention.value)
+        context, _ = self.attend(layers, qkv, i, "self", "position", time)
+        return layers.linear(context, f"{name}.output", attention.output)
+
+    def cross_attention(
+        self, layers: Layers, x: str, i: int, attention: MultiHeadAttention, source: str
+    ) -> tuple[str, str]:
+        """Of the target to the source: ``x [B, size]`` -> the same and the weights ``[B, H, 1, S]``."""
+        name = f"decoder.{i}.cross"
+        query = layers.linear(x, f"{name}.query", attention.query)
+        context, weights = self.attend(layers, query, i, "cross", "memory.last", source)
+        return layers.linear(context, f"{name}.output", attention.output), weights
+
+    def attend(self, layers: Layers, x: str, i: int, kind: str, last: str, size: str) -> tuple[str, str]:
+        """Context ``[B, size]`` and the weights ``[B, H, 1, positions]``."""
+        cache = [f"state.{kind}.key.{i}", f"state.{kind}.value.{i}"]
+        own = kind == "self"
+        context, *new, weights = layers.attend(x, f"decoder.{i}.{kind}", cache, last, size, self.heads, grow=own)
+        axes: Shape = ["batch", self.heads, "time" if own else "source", self.depth]
+        for name, value in zip(cache, new, strict=True):
+            layers.graph.output(value, f"next_{name}", layers.cache, axes)
+        return context, weights
+
+    def align(self, g: Graph, weights: str, head: int | None) -> None:
+        """Output the weights of a head, or the mean of all."""
+        if head is not None:
+            weights = g.op("Gather", weights, g.constant([head]), axis=1)
+        mean = g.op("ReduceMean", weights, g.constant([1, 2]), keepdims=0)
+        g.output(mean, "attention", "float32", ["batch", "source"])
+
+
+class TransformerGraphs(AttentionGraphs):
+    """Both graphs of one model in one precision."""
+
+    def __init__(self, model: Transformer, layers: MakeLayers, weights: Weights) -> None:
+        super().__init__(model.config.size, model.config.heads, array(model.positions), layers, weights)
+        self.model = model
+        self.embedding = array(model.embedding.weight)
+
+    def embed(self, layers: Layers, ids: str) -> str:
+        return layers.embed(ids, "embedding", self.embedding, math.sqrt(self.size))
+
+    def encoder(self) -> Graph:
+        g = Graph("encoder", self.weights)
+        layers = self.layers(g)
+        source = g.input("source_ids", "int64", ["batch", "source"])
+        lengths = g.input("source_lengths", "int64", ["batch"])
+        size = g.size(source, 1)
+        bias = g.visible(size, lengths)  # [B, S]
+        shape = self.split(g, source)
+        x = self.embed_all(layers, source, size)
+        for i, layer in enumerate(self.model.encoder):
+            x = self.encoder_layer(layers, x, f"encoder.{i}", layer, shape, g.unsqueeze(bias, 1, 2))
+        x = layers.norm(x, "encoder.norm", self.model.encoder_norm)
+        self.keep(layers, x, lengths, shape, [layer.cross_attention for layer in self.model.decoder])
+        return g
+
+    def encoder_layer(self, layers: Layers, x: str, name: str, layer: EncoderLayer, shape: str, bias: str) -> str:
+        g, forward = layers.graph, layer.feed_forward
+        normed = layers.norm(x, f"{name}.self.norm", layer.self_norm)
+        x = g.op("Add", x, self.attention(layers, normed, f"{name}.self", layer.self_attention, shape, bias))
         normed = layers.norm(x, f"{name}.feed_forward.norm", layer.feed_forward_norm)
-        forward = layer.feed_forward
         return g.op("Add", x, layers.feed_forward(normed, f"{name}.feed_forward", forward.up, forward.down))
 
     def decoder(self) -> Graph:
@@ -112,15 +176,12 @@ class TransformerGraphs:
             g.input_of(spec)
         positions = g.op("Gather", g.weight("positions", self.positions), position)
         x = g.op("Add", self.embed(layers, token), positions)  # [B, size]
-        time, source = (g.op("Cast", g.size(f"state.{name}.key.0", 2), to=ELEMENT["int32"]) for name in ATTENTIONS)
+        time, source = (self.room(g, name) for name in ATTENTIONS)
         alignment = range(len(self.model.decoder))[self.model.config.alignment_layer]
         for i, layer in enumerate(self.model.decoder):
             x, weights = self.decoder_layer(layers, x, i, layer, time, source)
             if i == alignment:
-                if (head := self.model.config.alignment_head) is not None:
-                    weights = g.op("Gather", weights, g.constant([head]), axis=1)
-                mean = g.op("ReduceMean", weights, g.constant([1, 2]), keepdims=0)
-                g.output(mean, "attention", "float32", ["batch", "source"])
+                self.align(g, weights, self.model.config.alignment_head)
         x = layers.norm(x, "decoder.norm", self.model.decoder_norm)
         best(g, layers.project_tied(x, "embedding", self.embedding, array(self.model.bias)), len(self.embedding))
         return g
@@ -129,25 +190,11 @@ class TransformerGraphs:
         self, layers: Layers, x: str, i: int, layer: DecoderLayer, time: str, source: str
     ) -> tuple[str, str]:
         """``x [B, size]`` -> the same and the cross-attention weights ``[B, H, 1, S]``."""
-        g, name, own, cross = layers.graph, f"decoder.{i}", layer.self_attention, layer.cross_attention
+        g, name, forward = layers.graph, f"decoder.{i}", layer.feed_forward
         normed = layers.norm(x, f"{name}.self.norm", layer.self_norm)
-        qkv = layers.linear(normed, f"{name}.self.qkv", own.query, own.key, own.value)
-        context, _ = self.attend(layers, qkv, i, "self", "position", time)
-        x = g.op("Add", x, layers.linear(context, f"{name}.self.output", own.output))
+        x = g.op("Add", x, self.own_attention(layers, normed, i, layer.self_attention, time))
         normed = layers.norm(x, f"{name}.cross.norm", layer.cross_norm)
-        query = layers.linear(normed, f"{name}.cross.query", cross.query)
-        context, weights = self.attend(layers, query, i, "cross", "memory.last", source)
-        x = g.op("Add", x, layers.linear(context, f"{name}.cross.output", cross.output))
+        context, weights = self.cross_attention(layers, normed, i, layer.cross_attention, source)
+        x = g.op("Add", x, context)
         normed = layers.norm(x, f"{name}.feed_forward.norm", layer.feed_forward_norm)
-        forward = layer.feed_forward
         return g.op("Add", x, layers.feed_forward(normed, f"{name}.feed_forward", forward.up, forward.down)), weights
-
-    def attend(self, layers: Layers, x: str, i: int, kind: str, last: str, size: str) -> tuple[str, str]:
-        """Context ``[B, size]`` and the weights ``[B, H, 1, positions]``."""
-        cache = [f"state.{kind}.key.{i}", f"state.{kind}.value.{i}"]
-        own = kind == "self"
-        context, *new, weights = layers.attend(x, f"decoder.{i}.{kind}", cache, last, size, self.heads, grow=own)
-        axes: Shape = ["batch", self.heads, "time" if own else "source", self.depth]
-        for name, value in zip(cache, new, strict=True):
-            layers.graph.output(value, f"next_{name}", layers.cache, axes)
-        return context, weights

@@ -116,7 +116,7 @@ class Planner:
         terms = list(without((span for _, span in plan.terms), plan.spans))
         whole = sorted((span.start, span.end) for span in [*plan.spans, *terms])
         plan.cutter = cutter = Cutter(plan.text, plan.source, model, plan.spans, terms)
-        prefix = model.tokenizer.pieces(request.target_prefix) if request.target_prefix else None
+        prefix = model.tokenizer.target_pieces(request.target_prefix) if request.target_prefix else None
         _check_lengths(model, request, prefix)
         for start, end in segment(plan.text, plan.source, request.split_sentences, whole):
             plan.pieces += cutter.pieces(start, end, request.min_length)

@@ -38,8 +38,9 @@ class Model:
         return name in (self.name, self.manifest.architecture)
 
     def source_ids(self, subwords: Sequence[int], target: str) -> list[int]:
-        """What the encoder reads: tag, sub-words, EOS."""
-        return [self.manifest.tags[target], *subwords, self.manifest.special.eos]
+        """What the encoder reads: tag, sub-words, EOS. A model of one direction may have no tag."""
+        tag = self.manifest.tags.get(target)
+        return [*([] if tag is None else [tag]), *subwords, self.manifest.special.eos]
 
     @property
     def max_subwords(self) -> int:
@@ -129,7 +130,8 @@ def _open(path: Path, settings: Settings, before: Model | None) -> Opened:
             nice=DECODE_NICE,
             trace=watch,
         )
-        model = Model(package.manifest, engine, Tokenizer(package.tokenizer_path), path, watch)
+        tokenizer = Tokenizer(package.tokenizer_path, package.target_tokenizer_path)
+        model = Model(package.manifest, engine, tokenizer, path, watch)
     except PackageError as error:
         logger.error("package refused: %s", error)
         return Opened(path.name, "failed", before, before, str(error))

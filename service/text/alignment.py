@@ -13,10 +13,11 @@ DECIMALS = 4
 def merge(attention: NDArray[np.float32], source: Sequence[Token], target: Sequence[Token]) -> NDArray[np.float64]:
     """[target sub-words, tag + source sub-words + EOS] to [target tokens, source tokens], rows summing to 1.
 
-    Tag and EOS are no part of the text: their share goes to the others in proportion. The sub-words of a source token
-    are summed, those of a target token averaged. ``source`` must not be empty.
+    Tag, which not all models have, and EOS are no part of the text: their share goes to the others in proportion. The
+    sub-words of a source token are summed, those of a target token averaged. ``source`` must not be empty.
     """
-    real = attention[:, 1:-1].astype(np.float64)
+    tags = attention.shape[1] - 1 - source[-1].last
+    real = attention[:, tags:-1].astype(np.float64)
     # A row that looked at nothing but tag and EOS says nothing about the words: it becomes uniform.
     real = np.where(real.sum(axis=1, keepdims=True) > 1e-9, real, 1.0)
     real /= real.sum(axis=1, keepdims=True)

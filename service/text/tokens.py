@@ -133,10 +133,12 @@ class Pieces:
 
 
 class Tokenizer:
-    """The SentencePiece model of a package. Safe to use from several threads."""
+    """The SentencePiece model of a package, or the two of its sides. Safe to use from several threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, target: Path | None = None) -> None:
         self.model = SentencePieceProcessor(model_file=str(path))
+        shared = target is None or target == path
+        self.target_model = self.model if shared else SentencePieceProcessor(model_file=str(target))
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Ids of each text, without tag and EOS."""
@@ -144,7 +146,15 @@ class Tokenizer:
 
     def pieces(self, text: str) -> Pieces:
         """The same ids as :meth:`encode`, and where each stands in ``text``."""
-        found = self.model.encode(text, return_type="offset_mapping")
+        return self._pieces(self.model, text)
+
+    def target_pieces(self, text: str) -> Pieces:
+        """Of a text in the target language: what :meth:`decode` takes as a prefix."""
+        return self._pieces(self.target_model, text)
+
+    @staticmethod
+    def _pieces(model: SentencePieceProcessor, text: str) -> Pieces:
+        found = model.encode(text, return_type="offset_mapping")
         return Pieces(text, found["ids"], found["pieces"], found["offsets"])
 
     def decode(self, ids: Sequence[int], prefix: Pieces | None = None) -> Pieces:
@@ -152,7 +162,7 @@ class Tokenizer:
 
         Where the first ids are those of a ``prefix``, the text begins with its text as it was given, not normalised.
         """
-        found = self.model.decode(list(ids), return_type="offset_mapping")
+        found = self.target_model.decode(list(ids), return_type="offset_mapping")
         text: str = found["text"]
         start, end = trim(text, 0, len(text))
         inside = [(_clamp(begin, start, end), _clamp(stop, start, end)) for begin, stop in found["offsets"]]

@@ -1,0 +1,184 @@
+"""A Marian model as an encoder graph and a graph of one decoder step."""
+
+import numpy as np
+from torch import nn
+
+from export.graph import Graph
+from export.linear import LEVELS, STEPS, Cache, Layers, MakeLayers, Range, array, best
+from export.marian.model import Activated, Around, DecoderLayer, EncoderLayer, Marian
+from export.package import TensorSpec
+from export.transformer import ATTENTIONS, AttentionGraphs, caches_of, memory_of
+from export.weights import Weights
+from models.attention import MultiHeadAttention
+
+
+def state_of(model: Marian, cache: Cache) -> list[TensorSpec]:
+    """A recurrent decoder has cells where others keep the past."""
+    shape = model.shape
+    attentions = ATTENTIONS[1:] if shape.recurrent else ATTENTIONS
+    cells = [
+        TensorSpec(name=f"state.cell.{i}", dtype="float32", shape=["batch", shape.size])
+        for i in range(shape.decoder_layers if shape.recurrent else 0)
+    ]
+    return [*cells, *caches_of(attentions, shape.decoder_layers, shape.heads, shape.size, cache)]
+
+
+def known(model: Marian) -> tuple[dict[str, Range], dict[str, np.ndarray]]:
+    """Ranges of inputs and scales of outputs of the layers whose weights were 8-bit, by their names in graphs."""
+    ranges, scales = {}, {}
+    for name, layers in products(model).items():
+        found = [model.multipliers.get(layer) for layer in layers]
+        multipliers = [each for each in found if each is not None]
+        if len(multipliers) == len(layers) and len({each.input for each in multipliers}) == 1:
+            step = 1 / multipliers[0].input
+            ranges[name] = Range(-LEVELS * step, (STEPS - LEVELS) * step)
+            sizes = zip(multipliers, layers, strict=True)
+            scales[name] = np.concatenate([np.full(len(layer.weight), 1 / each.weight) for each, layer in sizes])
+            if name.endswith(".self.qkv") and name.startswith("encoder"):
+                size = model.shape.size
+                scales[name][:size] /= (size / model.shape.heads) ** 0.5  # folded into the query's weights
+    return ranges, scales
+
+
+def products(model: Marian) -> dict[str, list[nn.Linear]]:
+    """The layers whose weights stand beside each other in one product, by the name that it has in graphs."""
+
+    def forward(name: str, part: Activated) -> dict[str, list[nn.Linear]]:
+        return {f"{name}.feed_forward.up": [part.up], f"{name}.feed_forward.down": [part.down]}
+
+    def own(name: str, part: MultiHeadAttention) -> dict[str, list[nn.Linear]]:
+        return {f"{name}.self.qkv": [part.query, part.key, part.value], f"{name}.self.output": [part.output]}
+
+    found: dict[str, list[nn.Linear]] = {"embedding": [model.output]} if model.tied else {"output": [model.output]}
+    for i, layer in enumerate(model.encoder):
+        found |= own(f"encoder.{i}", layer.self_attention) | forward(f"encoder.{i}", layer.feed_forward)
+    for i, reader in enumerate(model.decoder):
+        name, cross = f"decoder.{i}", reader.cross_attention
+        found |= {f"{name}.unit": [reader.unit.input, reader.unit.forget]} if reader.unit is not None else {}
+        found |= own(name, reader.self_attention) if reader.self_attention is not None else {}
+        found |= {f"{name}.cross.query": [cross.query], f"{name}.cross.output": [cross.output]}
+        found |= {f"{name}.cross.key_value": [cross.key, cross.value]} | forward(name, reader.feed_forward)
+    return found
+
+
+class MarianGraphs(AttentionGraphs):
+    """Both graphs of one model in one precision."""
+
+    def __init__(self, model: Marian, layers: MakeLayers, weights: Weights) -> None:
+        super().__init__(model.shape.size, model.shape.heads, array(model.positions), layers, weights)
+        self.model, self.shape = model, model.shape
+        self.source, self.target = array(model.source_embedding.weight), array(model.target_embedding.weight)
+        shared = model.source_embedding.weight is model.target_embedding.weight
+        self.source_name = "embedding" if shared else "source_embedding"
+
+    def embed(self, layers: Layers, ids: str) -> str:
+        return layers.embed(ids, self.source_name, self.source, self.shape.embedding_factor)
+
+    def embed_target(self, layers: Layers, ids: str) -> str:
+        factor: float | np.ndarray = self.shape.embedding_factor
+        if self.model.empty_start:
+            factor = np.full(len(self.target), factor, np.float32)
+            factor[self.model.start] = 0.0
+        return layers.embed(ids, "embedding", self.target, factor)
+
+    @staticmethod
+    def before(layers: Layers, x: str, name: str, around: Around) -> str:
+        return x if around.before_norm is None else layers.norm(x, f"{name}.before", around.before_norm)
+
+    @staticmethod
+    def after(layers: Layers, output: str, x: str, name: str, around: Around) -> str:
+        for op in around.ops:
+            if op == "a":
+                output = layers.graph.op("Add", output, x)
+            else:
+                assert around.after_norm is not None
+                output = layers.norm(output, f"{name}.after", around.after_norm)
+        return output
+
+    def encoder(self) -> Graph:
+        g = Graph("encoder", self.weights)
+        layers, model = self.layers(g), self.model
+        source = g.input("source_ids", "int64", ["batch", "source"])
+        lengths = g.input("source_lengths", "int64", ["batch"])
+        size = g.size(source, 1)
+        bias = g.unsqueeze(g.visible(size, lengths), 1, 2)  # [B, 1, 1, S]
+        shape = self.split(g, source)
+        embedded = self.embed_all(layers, source, size)
+        x = self.before(layers, embedded, "encoder", model.encoder_edge)
+        for i, layer in enumerate(model.encoder):
+            x = self.encoder_layer(layers, x, f"encoder.{i}", layer, shape, bias)
+        x = self.after(layers, x, embedded, "encoder", model.encoder_edge)
+        self.keep(layers, x, lengths, shape, [layer.cross_attention for layer in model.decoder])
+        if self.shape.recurrent:
+            rows = g.op("Concat", g.op("Shape", lengths), g.constant([self.size]), axis=0)
+            for spec in state_of(model, layers.cache)[: len(model.decoder)]:
+                g.output_of(g.op("Expand", g.number(0.0), rows), spec)
+        return g
+
+    def encoder_layer(self, layers: Layers, x: str, name: str, layer: EncoderLayer, shape: str, bias: str) -> str:
+        before = self.before(layers, x, f"{name}.self", layer.self_around)
+        output = self.attention(layers, before, f"{name}.self", layer.self_attention, shape, bias)
+        x = self.after(layers, output, x, f"{name}.self", layer.self_around)
+        return self.feed_forward(layers, x, f"{name}.feed_forward", layer.feed_forward, layer.feed_forward_around)
+
+    def feed_forward(self, layers: Layers, x: str, name: str, part: Activated, around: Around) -> str:
+        before = self.before(layers, x, name, around)
+        output = layers.feed_forward(before, name, part.up, part.down, self.shape.activation)
+        return self.after(layers, output, x, name, around)
+
+    def decoder(self) -> Graph:
+        g = Graph("decoder", self.weights)
+        layers, model = self.layers(g), self.model
+        token = g.input("token", "int64", ["batch"])
+        position = g.input("position", "int32", ["batch"])
+        for spec in (*memory_of(), *state_of(model, layers.cache)):
+            g.input_of(spec)
+        positions = g.op("Gather", g.weight("positions", self.positions), position)
+        embedded = g.op("Add", self.embed_target(layers, token), positions)  # [B, size]
+        x = self.before(layers, embedded, "decoder", model.decoder_edge)
+        time = "" if self.shape.recurrent else self.room(g, "self")
+        source = self.room(g, "cross")
+        alignment = range(len(model.decoder))[self.shape.alignment_layer]
+        for i, layer in enumerate(model.decoder):
+            x, weights = self.decoder_layer(layers, x, i, layer, time, source)
+            if i == alignment:
+                self.align(g, weights, self.shape.alignment_head)
+        x = self.after(layers, x, embedded, "decoder", model.decoder_edge)
+        best(g, self.project(layers, x), self.shape.target_vocabulary)
+        return g
+
+    def project(self, layers: Layers, x: str) -> str:
+        """``[B, size]`` to the logits ``[B, vocabulary]``."""
+        output = self.model.output
+        if self.model.tied:
+            return layers.project_tied(x, "embedding", self.target, array(output.bias))
+        return layers.linear(x, "output", output)
+
+    def decoder_layer(
+        self, layers: Layers, x: str, i: int, layer: DecoderLayer, time: str, source: str
+    ) -> tuple[str, str]:
+        """``x [B, size]`` -> the same and the cross-attention weights ``[B, H, 1, S]``."""
+        name = f"decoder.{i}"
+        before = self.before(layers, x, f"{name}.self", layer.self_around)
+        if layer.self_attention is None:
+            output = self.unit(layers, before, i, layer)
+        else:
+            output = self.own_attention(layers, before, i, layer.self_attention, time)
+        x = self.after(layers, output, x, f"{name}.self", layer.self_around)
+        before = self.before(layers, x, f"{name}.cross", layer.cross_around)
+        output, weights = self.cross_attention(layers, before, i, layer.cross_attention, source)
+        x = self.after(layers, output, x, f"{name}.cross", layer.cross_around)
+        x = self.feed_forward(layers, x, f"{name}.feed_forward", layer.feed_forward, layer.feed_forward_around)
+        return x, weights
+
+    def unit(self, layers: Layers, x: str, i: int, layer: DecoderLayer) -> str:
+        """The recurrent unit: ``[B, size] -> [B, size]``."""
+        g, unit = layers.graph, layer.unit
+        assert unit is not None
+        both = layers.linear(x, f"decoder.{i}.unit", unit.input, unit.forget)
+        new, forget = g.many("Split", [both], 2, axis=1, num_outputs=2)
+        kept = g.op("Mul", g.op("Sigmoid", forget), g.op("Sub", f"state.cell.{i}", new))
+        cell = g.op("Add", new, kept)
+        output = g.op("Relu", cell)
+        g.output(cell, f"next_state.cell.{i}", "float32", ["batch", self.size])
+        return output
