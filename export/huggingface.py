@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from export.linear import Activation
-from export.marian.architecture import Architecture
+from export.marian.architecture import HEAD_STEP, Architecture
 from export.marian.model import Activated, Marian
 from export.marian.npz import open_archive
 from export.marian.reader import FileError, read
@@ -80,8 +80,9 @@ class Config(BaseModel):
             return "the entry decoder_attention_heads: another number than encoder_attention_heads is not supported"
         if self.decoder_vocab_size not in (None, self.vocab_size):
             return f"the entry decoder_vocab_size: {self.decoder_vocab_size} is not supported beside {self.vocab_size}"
-        if self.d_model % (2 * self.encoder_attention_heads):
-            return f"d_model {self.d_model} does not divide into {self.encoder_attention_heads} heads of even size"
+        if self.d_model % (HEAD_STEP * self.encoder_attention_heads):
+            sizes = f"{self.encoder_attention_heads} heads of a size that is a multiple of {HEAD_STEP}"
+            return f"d_model {self.d_model} does not divide into {sizes}"
         if max(self.pad_token_id, self.eos_token_id, self.decoder_start_token_id) >= self.vocab_size:
             return f"a special token is not one of {self.vocab_size}"
         return ""

@@ -16,6 +16,8 @@ IRRELEVANT = (
 )
 """Options, and beginnings of options, of other architectures or of training."""
 
+HEAD_STEP = 8
+"""What the operator that attends needs."""
 Before = Annotated[str, Field(pattern=r"^d*n?d*$")]
 """What is done before a part, a letter each: drop out, normalise."""
 After = Annotated[str, Field(pattern=r"^d*(a?d*n?|n?d*a?)d*$")]
@@ -116,8 +118,9 @@ class Options(BaseModel):
     def wrong(self) -> str:
         """What makes no sense, or is not supported, though every option by itself is; empty if there is nothing."""
         found = self.architecture
-        if found.size % (2 * found.heads):
-            return f"dim-emb {found.size} does not divide into transformer-heads {found.heads} of even size"
+        if found.size % (HEAD_STEP * found.heads):
+            sizes = f"transformer-heads {found.heads} of a size that is a multiple of {HEAD_STEP}"
+            return f"dim-emb {found.size} does not divide into {sizes}"
         if found.recurrent and self.dec_cell != "ssru":
             return f"the option dec-cell: {self.dec_cell!r} is not supported"
         if not 0 <= found.alignment_layer < found.decoder_layers:

@@ -55,9 +55,9 @@ def renumber(path: Path, numbers: Mapping[str, int], size: int) -> Vocabulary:
     Sub-words that only the other side has are not found in text but can be written. Those that the model has no number
     for are left out: text is made of smaller ones then. Raises :class:`FileError`.
     """
-    proto = protobuf.ModelProto()
+    proto, content = protobuf.ModelProto(), read(path)
     try:
-        proto.ParseFromString(read(path))
+        proto.ParseFromString(content)
     except Exception as error:  # the class is that of whichever implementation protobuf has
         raise FileError(path, "is no SentencePiece model that can be read") from error
     if proto.trainer_spec.model_type not in (UNIGRAM, BPE):
@@ -74,7 +74,7 @@ def renumber(path: Path, numbers: Mapping[str, int], size: int) -> Vocabulary:
             piece.type = PIECE.UNUSED if piece.type == PIECE.BYTE else piece.type
     del proto.pieces[:]
     proto.pieces.extend(pieces)
-    proto.ClearField("self_test_data")
+    proto.DiscardUnknownFields()  # a self-test of the sub-words that it had
     spec = proto.trainer_spec
     spec.unk_piece, spec.unk_id = UNK, numbers[UNK]
     spec.eos_piece, spec.eos_id = EOS, numbers[EOS]
