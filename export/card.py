@@ -45,6 +45,7 @@ def facts(package: Package) -> list[tuple[object, ...]]:
         ("longest sentence", f"{manifest.max_length} sub-words"),
         ("alignment", f"cross-attention{layer}, heads: {manifest.alignment.heads}"),
         ("licence", manifest.licence),
+        *([("origin", manifest.origin)] if manifest.origin else []),
     ]
     if training is not None:
         rows += [
@@ -89,7 +90,7 @@ def card(package: Package) -> str:
         "## Limits",
         limits(manifest),
         "## Training data",
-        table(("corpus", "pairs", "licence"), data),
+        table(("corpus", "pairs", "licence"), data) if data else "Not stated.",
         *(["## Made by", made] if made else []),
         "## Quality",
         table(("set", "direction", "precision", "metric", "score"), scores) if scores else "Not measured yet.",

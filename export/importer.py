@@ -1,4 +1,4 @@
-"""``python -m export.importer DIR --name en-pt --output DIR``: a model of others becomes a checked package."""
+"""``attentive import DIR --name en-pt``: a model of others becomes a checked package."""
 
 import re
 import tempfile
@@ -21,9 +21,12 @@ from export.parity import SENTENCES, ParityError
 from export.ship import check, replaceable, ship
 
 Direction = tuple[str, str]
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 DIRECTION = re.compile(r"([a-z]{2,3})-([a-z]{2,3})")
 MOST = 400
 """Sentences that int8 is calibrated on and that all is compared on."""
+PACKAGES = Path(__file__).resolve().parents[1] / "models" / "trained"
+"""Where the server looks for packages unless its settings say otherwise."""
 DRAWN_LENGTH = 24
 """Sub-words of a sentence drawn from the vocabulary, at most."""
 
@@ -128,7 +131,10 @@ def build(
 def main(
     directory: Annotated[Path, typer.Argument(help="directory of a Marian model: Firefox Translations or OPUS-MT")],
     name: Annotated[str, typer.Option(help="name of the package; as en-pt it says the direction, too")],
-    output: Annotated[Path, typer.Option(help="directory of the package; replaced if it is one already")],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="directory of the package, replaced if it is one already; else among the shipped ones"),
+    ] = None,
     direction: Annotated[
         list[str] | None, typer.Option(help="source and target, as en-fr; several for several targets")
     ] = None,
@@ -147,7 +153,10 @@ def main(
 ) -> None:
     """Import a model. Nothing is written unless fp32 ONNX does what the model does."""
     shipped: list[Precision] = ["fp32", "int8"] if precision == "all" else [precision]
+    if not NAME.fullmatch(name):
+        raise typer.BadParameter(f"{name}: a name has letters, digits, dots, dashes and underscores")
     directions = directions_of(name, direction or [])
+    output = output or PACKAGES / name
     if not replaceable(output):
         raise typer.BadParameter(f"{output} exists and is not a package")
     try:
@@ -168,4 +177,6 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(main)
+    app(prog_name="attentive import")

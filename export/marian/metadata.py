@@ -7,7 +7,7 @@ from typing import Any
 from export.marian.plain import read_mapping
 from export.marian.reader import FileError, read
 
-NONE_FOUND = "none was found"
+NONE_FOUND = "none was found beside the model: ask whoever published it"
 LONGEST = 200
 """Characters of a statement that are kept."""
 NAMES = ("modelName", "name", "_name_or_path")

@@ -136,6 +136,15 @@ def serve(
         launch.serve(host, port, grace)
 
 
+@app.command(
+    "import", context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)
+def import_model(context: typer.Context) -> None:
+    """Make a package of a model of others, OPUS-MT or Firefox Translations: DIR --name en-pt; --help says more."""
+    with told():
+        launch.import_model(context.args)
+
+
 def show(reply: Reply, table: Table, raw: bool) -> None:
     if raw:
         typer.echo(as_json(reply), nl=False)

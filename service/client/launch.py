@@ -1,8 +1,9 @@
-"""Starting the server: it lives in the project's checkout and needs packages that the client does not."""
+"""Commands that live in the project's checkout and need packages that the client does not."""
 
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,16 +11,31 @@ from .failure import CommandError
 
 SERVICE = "service.service:Attentive"
 NEEDED = ("bentoml", "fastapi", "onnxruntime", "sentencepiece")
+IMPORTER = "export.importer"
+IMPORTER_NEEDS = ("onnx", "onnxruntime", "safetensors", "sentencepiece", "torch", "yaml")
 
 
 def serve(host: str, port: int, grace: int) -> NoReturn:
     """Become the server, with this environment's ``ATTENTIVE_...`` settings. Raises :class:`CommandError`."""
     root = checkout()
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise CommandError(f"the server needs {', '.join(missing)}: `make serve` in {root} brings what is missing")
+    require(NEEDED, f"the server needs {{}}: `make serve` in {root} brings what is missing")
     os.chdir(root)
     os.execve(sys.executable, command(host, port, grace), environment(root, port))
+
+
+def import_model(arguments: Sequence[str]) -> NoReturn:
+    """Become the importer, in the current directory. Raises :class:`CommandError`."""
+    root = checkout()
+    require(IMPORTER_NEEDS, f"importing needs {{}}: pip install '{root}[train]' brings what is missing")
+    path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+    os.execve(sys.executable, [sys.executable, "-m", IMPORTER, *arguments], os.environ | {"PYTHONPATH": path})
+
+
+def require(names: Sequence[str], reason: str) -> None:
+    """Raises :class:`CommandError` with ``reason`` if modules are not installed."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        raise CommandError(reason.format(", ".join(missing)))
 
 
 def checkout() -> Path:

@@ -100,3 +100,19 @@ def test_it_serves_and_translates(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
         shutil.rmtree(ROOT / ".bentoml" / str(port))
+
+
+def test_the_importer_is_started_with_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    monkeypatch.setattr("os.execve", lambda program, command, environment: started.append((command, environment)))
+    CliRunner().invoke(cli.app, ["import", "here", "--name", "en-pt", "--help"])
+    [(command, environment)] = started
+    assert command[1:] == ["-m", "export.importer", "here", "--name", "en-pt", "--help"]
+    assert environment["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT)
+
+
+def test_what_the_importer_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else name)
+    result = CliRunner().invoke(cli.app, ["import", "here", "--name", "en-pt"])
+    assert result.exit_code == 2
+    assert "importing needs torch: pip install" in result.stderr

@@ -1,0 +1,167 @@
+"""``attentive import``: directories of others become packages that are served."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from export import importer
+from export.foreign import open_foreign
+from export.marian.binary import Quantized, read_binary
+from export.marian.reader import FileError
+from export.package import Package
+from service.engine import Engine, Job
+from service.registry import Model
+from service.text.tokens import Tokenizer
+from tests.export.others import firefox, huggingface, train_vocabulary
+from tests.packages import sentences
+
+app = typer.Typer()
+app.command()(importer.main)
+
+
+def imported(directory: Path, output: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, [str(directory), "--output", str(output), *arguments])
+
+
+def translate(path: Path, texts: Sequence[str], target: str) -> list[str]:
+    package = Package.open(path)
+    engine = Engine(package, precision="int8", threads=1)
+    engine.start()
+    tokenizer = Tokenizer(package.tokenizer_path, package.target_tokenizer_path)
+    model = Model(package.manifest, engine, tokenizer)
+    jobs = [Job(model.source_ids(ids, target), attention=True) for ids in tokenizer.encode(list(texts))]
+    results = [future.result()[0] for future in engine.submit_all(jobs)]
+    engine.close()
+    shapes = [each.attention.shape for each in results if each.attention is not None]
+    assert shapes == [(len(each.token_ids), len(job.source_ids)) for each, job in zip(results, jobs, strict=True)]
+    assert not any({package.manifest.special.unk, package.manifest.special.pad} & set(r.token_ids[1:]) for r in results)
+    return [tokenizer.decode(result.token_ids).text for result in results]
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Result]:
+    """A Firefox student's directory, its package, and what the command said."""
+    root = tmp_path_factory.mktemp("student")
+    directory = firefox(root / "enpt")
+    (directory / "modelMeta.json").write_text(json.dumps({"name": "Invented English to Portuguese", "version": 2}))
+    lines = "\n".join(sentences(200, seed=3))
+    (root / "lines.txt").write_text(lines)
+    result = imported(directory, root / "package", "--name", "en-pt", "--sentences", str(root / "lines.txt"))
+    return directory, root / "package", result
+
+
+def test_a_student_becomes_a_package(student: tuple[Path, Path, Result]) -> None:
+    directory, path, result = student
+    assert result.exit_code == 0, result.output
+    assert "fp32" in result.output
+    assert "licence: none was found" in result.output
+    manifest = Package.open(path).manifest
+    assert manifest.directions == [("en", "pt")]
+    assert manifest.precisions == ["int8"]
+    assert manifest.tags == {}
+    assert manifest.alignment.model_dump() == {"shift": 0, "layer": 1, "heads": "0"}
+    assert manifest.origin == f"{directory.name}, Invented English to Portuguese, 2"
+    card = (path / "README.md").read_text()
+    assert "none was found beside the model" in card
+    assert "Invented English to Portuguese" in card
+    assert len(set(translate(path, sentences(20, seed=4), "pt"))) > 3
+
+
+def test_levels_of_quantised_weights_are_kept(student: tuple[Path, Path, Result]) -> None:
+    directory, path, _ = student
+    stored = (path / "weights.int8.bin").read_bytes()
+    found = read_binary(next(directory.glob("*.bin")))
+    up, table = found["encoder_l2_ffn_W1"], found["Wemb"]
+    assert isinstance(up, Quantized)
+    assert isinstance(table, Quantized)
+    assert up.levels.tobytes() in stored
+    assert table.levels.tobytes() in stored
+
+
+def test_a_model_of_several_targets_has_tags(tmp_path: Path) -> None:
+    huggingface(tmp_path / "opus", tags=(">>fra<<", ">>por<<"))
+    (tmp_path / "opus" / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# A model\n")
+    arguments = ["--name", "en-many", "--direction", "en-fr", "--direction", "en-pt"]
+    refused = imported(tmp_path / "opus", tmp_path / "package", *arguments)
+    assert refused.exit_code == 2
+    assert "has no >>fr<<" in refused.output
+    result = imported(
+        tmp_path / "opus", tmp_path / "package", *arguments, "--tag", "fr=fra", "--tag", "pt=por", "--precision", "all"
+    )
+    assert result.exit_code == 0, result.output
+    manifest = Package.open(tmp_path / "package").manifest
+    assert manifest.tags == {"fr": 2, "pt": 3}
+    assert manifest.licence == "cc-by-4.0"
+    assert manifest.target_tokenizer is not None
+    assert manifest.precisions == ["fp32", "int8"]
+    texts = sentences(20, seed=4)
+    assert translate(tmp_path / "package", texts, "fr") != translate(tmp_path / "package", texts, "pt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--name", "student"], "a direction is written as en-pt"),
+        (["--name", "en-pt", "--direction", "English"], "a direction is written as en-pt"),
+        (["--name", "../en-pt"], "a name has letters"),
+        (["--name", "x", "--direction", "en-pt", "--direction", "en-fr"], "writes one only"),
+        (["--name", "en-pt", "--tag", "pt=por"], "no tags"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments: list[str], reason: str, tmp_path: Path) -> None:
+    result = imported(firefox(tmp_path / "enpt"), tmp_path / "package", *arguments)
+    assert result.exit_code == 2
+    assert reason in " ".join(result.output.replace("│", " ").split())
+    assert not (tmp_path / "package").exists()
+
+
+def test_a_directory_that_is_no_package_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    result = imported(firefox(tmp_path / "enpt"), tmp_path / "mine", "--name", "en-pt")
+    assert result.exit_code == 2
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+
+
+def test_too_few_sentences_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("one\n\ntwo\n")
+    result = imported(
+        firefox(tmp_path / "enpt"), tmp_path / "package", "--name", "en-pt", "--sentences", str(tmp_path / "lines.txt")
+    )
+    assert "has 2 sentences" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_two_vocabularies_are_told_apart(tmp_path: Path) -> None:
+    found = open_foreign(firefox(tmp_path / "enja", "float", sides=2))
+    assert found.source.content != found.target.content
+    assert not found.model.source_embedding.weight.equal(found.model.target_embedding.weight)
+
+
+def test_an_archive_is_read_as_well(tmp_path: Path) -> None:
+    archive, binary = (open_foreign(firefox(tmp_path / kind, kind)).model for kind in ("npz", "float"))
+    for name, value in binary.state_dict().items():
+        assert np.array_equal(archive.state_dict()[name].numpy(), value.numpy())
+
+
+def test_a_directory_that_lacks_files_is_refused(tmp_path: Path) -> None:
+    directory = firefox(tmp_path / "enpt")
+    train_vocabulary(directory / "other.spm")
+    with pytest.raises(FileError, match="2 files"):
+        open_foreign(directory)
+    with pytest.raises(FileError, match="is no directory"):
+        open_foreign(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileError, match="0 files"):
+        open_foreign(tmp_path / "empty")
+
+
+def test_a_vocabulary_larger_than_the_model_is_refused(tmp_path: Path) -> None:
+    directory = firefox(tmp_path / "enpt")
+    train_vocabulary(directory / "vocab.enpt.spm", size=300, seed=5, byte_fallback=True)
+    with pytest.raises(FileError, match="the source vocabulary has"):
+        open_foreign(directory)
