@@ -178,4 +178,6 @@ def steady_table(report: dict[str, Any]) -> str:
     growth = f"Memory after minute {report['settle']}: {memory['largest_growth_percent']:+.2f} % at most"
     statuses = ", ".join(f"{count:,} of status {status}" for status, count in report["statuses"].items())
     wrong = sum(report["wrong"].values())
-    return f"{shown(steady.table(report))}\n\n{growth}. Answers: {statuses}; wrong: {wrong}. {where(report['machine'])}"
+    load = f"Load of the machine when it ended: {report['machine']['machine']['load_1_min']:g}"
+    answers = f"Answers: {statuses}; wrong: {wrong}"
+    return f"{shown(steady.table(report))}\n\n{growth}. {answers}. {load}. {where(report['machine'])}"

@@ -248,7 +248,7 @@ def table(report: dict[str, Any]) -> Table:
     names = ["times", "offered/s", "goodput/s", "reply p50", "p95", "refused", "p50", "5xx", "normal after", "late p99"]
     title = f"capacity {report['capacity_per_s']:g} requests/s, idle {report['idle_ms']['p50']:g} ms; milliseconds"
     shown = Table(*names, title=title, box=SIMPLE_HEAD)
-    for column in shown.columns:
+    for column in shown.columns[1:]:
         column.justify = "right"
     for row in report["rows"]:
         reply, refused, late = row["reply_ms"], row["refused_ms"], row["generator"]["late_ms"]

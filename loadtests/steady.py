@@ -173,7 +173,7 @@ def table(report: dict[str, Any]) -> Table:
     title = f"{report['offered_per_s']:g} requests/s, {report['share']:.0%} of the capacity; milliseconds"
     names = ["to minute", "replies", "refused", "errors", *(f"p{each}" for each in PERCENTILES), "MB"]
     shown = Table(*names, title=title, box=SIMPLE_HEAD)
-    for column in shown.columns:
+    for column in shown.columns[1:]:
         column.justify = "right"
     for row in report["rows"]:
         counts = (row[name] for name in ("to_minute", "replies", "refused", "errors"))

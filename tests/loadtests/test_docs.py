@@ -190,7 +190,9 @@ def test_half_an_hour_is_shown_in_windows() -> None:
     row |= {"reply_ms": {"p50": 1.0, "p95": 2.0, "p97": 3.0, "p99": 4.0}}
     report = {"offered_per_s": 80.0, "share": 0.8, "rows": [row], "settle": 5, "wrong": {"empty translation": 2}}
     report |= {"memory": {"largest_growth_percent": 1.25}, "statuses": {"200": 12345, "429": 6}, "machine": WHERE}
+    report["machine"] = WHERE | {"machine": {"cpu": "a cpu", "cores": 2, "load_1_min": 2.5}}
     text = steady_table(report)
+    assert "when it ended: 2.5." in text
     assert "| 5 | 9 | 1 | 0 | 1 | 2 | 3 | 4 | 500.5 |" in text
     assert "Memory after minute 5: +1.25 % at most." in text
     assert "12,345 of status 200, 6 of status 429; wrong: 2." in text
