@@ -53,20 +53,28 @@ def last(token: dict[str, Any]) -> int:
     return max(token["start"], token["end"] - 1)
 
 
-def words_attention(translation: dict[str, Any], source: Sequence[str], target: Sequence[str]) -> np.ndarray:
-    """``[target words, source words]``; a row of zeros where the server told nothing.
+def says(translation: dict[str, Any], target: Sequence[str]) -> list[str] | None:
+    """The words with which the translation says ``target``: numbers in it the server may have set right by the source.
 
-    Raises ``ValueError`` where the translation does not begin with ``target``.
+    None where it says anything else.
     """
-    forced = " ".join(target)
-    if not translation["text"].startswith(forced):
-        raise ValueError(f"{translation['text'][: len(forced)]!r} is not the translation that was asked for")
+    written: list[str] = translation["text"].split(" ")[: len(target)]
+    same = [a == b or any(map(str.isdigit, a + b)) for a, b in zip(written, target, strict=False)]
+    return written if len(same) == len(target) and all(same) else None
+
+
+def words_attention(translation: dict[str, Any], source: Sequence[str], target: Sequence[str]) -> np.ndarray:
+    """``[target words, source words]``; a row of zeros where the server told nothing, or of another translation."""
     sums, counts = np.zeros((len(target), len(source))), np.zeros((len(target), 1))
+    written = says(translation, target)
+    if written is None:
+        return sums
+    length = len(" ".join(written))
     for sentence in translation["sentences"]:
         columns = [word_of(source, last(token)) for token in sentence["source_tokens"]]
         for token, row in zip(sentence["target_tokens"], sentence["weights"], strict=True):
-            if token["start"] < len(forced):
-                place = word_of(target, last(token))
+            if token["start"] < length:
+                place = word_of(written, last(token))
                 np.add.at(sums[place], columns, row)
                 counts[place] += 1
     return sums / np.maximum(counts, 1)

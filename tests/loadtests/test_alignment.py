@@ -81,9 +81,16 @@ def test_sub_words_are_added_up_and_averaged():
     np.testing.assert_allclose(found, [[0.4, 0.6]])
 
 
-def test_another_translation_than_was_asked_for_is_an_error():
-    with pytest.raises(ValueError, match="'un ch' is not the translation"):
-        words_attention({"text": "un chat", "sentences": []}, ["the", "cat"], ["le", "ch"])
+def test_another_translation_than_was_asked_for_tells_nothing():
+    sentence = {
+        "source_tokens": [{"start": 0, "end": 1}],
+        "target_tokens": [{"start": 0, "end": 2}],
+        "weights": [[1.0]],
+    }
+    asked, written = ["en", "1985"], ("en 85 .", "en", "un 1985", "en 1985 et")
+    told = [words_attention({"text": text, "sentences": [sentence]}, ["a"], asked).tolist() for text in written]
+    nothing, something = [[0.0], [0.0]], [[1.0], [0.0]]
+    assert told == [something, nothing, nothing, something]
 
 
 def test_a_model_without_both_directions_is_left_out(stub_server):
