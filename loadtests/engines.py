@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from export.package import Package, PackageError
+from export.package import Manifest, Package, PackageError
 from loadtests.machine import ROOT
 from loadtests.peers import pinned
 from service.engine import Engine
@@ -83,6 +83,11 @@ def on_one_core(package: Package, **options: Any) -> Iterator[Engine]:
         yield engine
 
 
+def tag(manifest: Manifest, target: str) -> list[int]:
+    """What a source begins with: nothing where a model has one direction and no tag."""
+    return [manifest.tags[target]] if target in manifest.tags else []
+
+
 def read(package: Package, sets: "Sequence[Set]") -> list[Sentence]:
     """Every sentence of the sets that the package has the direction and the length for.
 
@@ -90,7 +95,7 @@ def read(package: Package, sets: "Sequence[Set]") -> list[Sentence]:
     """
     manifest, tokenizer = package.manifest, Tokenizer(package.tokenizer_path)
     found = [
-        Sentence(text, each.source, each.target, [manifest.tags[each.target], *ids, manifest.special.eos])
+        Sentence(text, each.source, each.target, [*tag(manifest, each.target), *ids, manifest.special.eos])
         for each in sets
         if (each.source, each.target) in manifest.directions
         for text, ids in zip(each.sentences, tokenizer.encode(each.sentences), strict=True)

@@ -12,7 +12,7 @@ from typing import TypeVar
 import psutil
 from pydantic import ValidationError
 
-from service import errors, html, logs, metrics
+from service import errors, html, logs, metrics, pivot
 from service.admission import Admission
 from service.cache import Cache
 from service.dispatch import Dispatch
@@ -107,7 +107,8 @@ class Translator:
 
     async def stream(self, request: TranslateRequest) -> AsyncGenerator[tuple[int, Sentence | Translation], None]:
         """What :meth:`translate` finds, as soon as it is found: the sentences in order, and after the last one of a
-        text its whole translation, each with the index of the text. A page is not found sentence by sentence.
+        text its whole translation, each with the index of the text. A page is not found sentence by sentence, nor are
+        texts of which one is translated through a third language.
 
         Raises :class:`service.errors.ServiceError`. Whoever may leave it early uses ``contextlib.aclosing``: then
         nothing of it is left in the engines.
@@ -121,6 +122,14 @@ class Translator:
                 return
             async with self.gate.until(deadline):
                 work = await self._plan(request, (), serving.planner, deadline)
+                pivoted = any(plan.pivot for plan in work.plans)
+                whole = await self._finish(work, (), serving, deadline) if pivoted else None
+            if whole is not None:
+                for index, translation in enumerate(whole.translations):
+                    for sentence in pivot.in_order(translation):
+                        yield index, sentence
+                    yield index, translation
+                return
             async with aclosing(self._results(work)) as results:
                 while True:
                     # Only here: the deadline must not strike where somebody else's code runs.
@@ -148,6 +157,7 @@ class Translator:
                 provider=model.engine.provider,
                 alignment=AlignmentSource(**model.manifest.alignment.model_dump()),
                 version=model.manifest.version,
+                memory_bytes=model.engine.memory_bytes,
             )
             for model in self.registry.models
         ]
@@ -182,12 +192,24 @@ class Translator:
             plain = partial(self._translate, serving=serving, deadline=deadline)
             return await html.translate(request, serving.planner, self.settings.max_html_depth, plain)
         work = await self._plan(request, protected, serving.planner, deadline)
+        return await self._finish(work, protected, serving, deadline)
+
+    async def _finish(
+        self, work: Work, protected: Sequence[Sequence[Protected]], serving: Serving, deadline: float
+    ) -> TranslateReply:
+        """All translations of what is planned: first those by one model, then those through a third language."""
         async with aclosing(self._results(work)) as results:
             found = [result async for _, result in results]
-        return TranslateReply(
-            model=_model_name(serving.registry, request, work.plans),
-            translations=[result for result in found if isinstance(result, Translation)],
-        )
+        translations = [result for result in found if isinstance(result, Translation)]
+        names = {index: plan.model.name for index, plan in enumerate(work.plans) if plan.model is not None}
+        through = [index for index, plan in enumerate(work.plans) if plan.pivot is not None]
+        plain = partial(self._translate, serving=serving, deadline=deadline)
+        spans = [protected[index] if protected else () for index in through]
+        pivoted = await pivot.translate(work.request, [work.plans[index] for index in through], spans, plain)
+        for index, (name, translation) in zip(through, pivoted, strict=True):
+            names[index], translations[index] = name, translation
+        name = names[min(names)] if names else serving.registry.named(work.request.model)[0].name
+        return TranslateReply(model=name, translations=translations)
 
     async def _plan(
         self, request: TranslateRequest, protected: Sequence[Sequence[Protected]], planner: Planner, deadline: float
@@ -247,12 +269,6 @@ def _plans(planner: Planner, request: TranslateRequest, protected: Sequence[Sequ
     return [planner.plan(text, request, spans, glossary) for text, spans in zip(request.texts, each, strict=True)]
 
 
-def _model_name(registry: Registry, request: TranslateRequest, plans: Sequence[Plan]) -> str:
-    """Of the model that translated the first text that needed one."""
-    used = [plan.model.name for plan in plans if plan.model is not None]
-    return used[0] if used else registry.named(request.model)[0].name
-
-
 def _failure(error: errors.ServiceError) -> BatchResult:
     return BatchResult(error=ErrorDetail(**errors.body(error, None)))
 
@@ -271,7 +287,7 @@ def _count(work: Sequence[tuple[Model, Job]], results: Sequence[list[Hypothesis]
     sentences, read, written = Counter[str](), Counter[str](), Counter[str]()
     for (model, job), hypotheses in zip(work, results, strict=True):
         sentences[model.name] += 1
-        read[model.name] += len(job.source_ids) - 2
+        read[model.name] += len(job.source_ids) - 1 - bool(model.manifest.tags)
         written[model.name] += len(hypotheses[0].token_ids)
     for metric, counts in ((metrics.SENTENCES, sentences), (metrics.TOKENS_IN, read), (metrics.TOKENS_OUT, written)):
         for name, count in counts.items():

@@ -42,7 +42,7 @@ async def translate(request: TranslateRequest, planner: Planner, max_depth: int,
     texts = await asyncio.to_thread(_read_all, request, planner, max_depth)
     model = ""
     for source in dict.fromkeys(text.plan.source for text in texts) or [request.source]:
-        same = [text for text in texts if text.plan.source == source and text.plan.model is not None]
+        same = [text for text in texts if text.plan.source == source and not text.plan.unchanged]
         blocks = [block for text in same for block in text.page.blocks]
         inner = request.model_copy(
             update={
@@ -72,7 +72,7 @@ def _read_all(request: TranslateRequest, planner: Planner, max_depth: int) -> li
             name = "text" if isinstance(request.text, str) else f"text[{number}]"
             raise errors.TooLarge(f"elements are nested at most {max_depth} deep", field=name) from error
         plan = planner.plan("\n".join(block.said for block in page.blocks)[:SAMPLE], request)
-        warnings = [REPLACED] * (html != given) + [UNCHANGED] * (plan.model is None)
+        warnings = [REPLACED] * (html != given) + [UNCHANGED] * plan.unchanged
         texts.append(_Text(html, page, plan, warnings))
     return texts
 
@@ -87,6 +87,7 @@ def _write(text: _Text, request: TranslateRequest) -> Translation:
         text=html,
         source=text.plan.source,
         target=text.plan.target,
+        pivot=text.plan.pivot,
         detected=text.plan.detected,
         score=round(total / max(sum(lengths), 1), 4),
         truncated=any(each.truncated for each in text.done),

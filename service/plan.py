@@ -33,17 +33,24 @@ class Plan:
     source: str
     target: str
     model: Model | None
-    """None where nothing is to be translated."""
+    """None where nothing is to be translated, or not by one model."""
     spans: Sequence[Protected]
     """What must come through, in order and apart."""
     terms: Sequence[tuple[str, Protected]] = ()
     """Source terms of the glossary, and where they stand."""
     detected: Detected | None = None
+    pivot: str | None = None
+    """The language between, where no model translates from the source to the target."""
     cutter: Cutter | None = None
     pieces: list[Piece] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
     """Kinds of what a first attempt has lost."""
+
+    @property
+    def unchanged(self) -> bool:
+        """Is it in the target language already?"""
+        return self.model is None and self.pivot is None
 
     def kept(self, start: int, end: int) -> str:
         """What stands in the translation for a stretch between pieces."""
@@ -88,9 +95,11 @@ class Planner:
         if detected and source == target:
             warnings.append(UNCHANGED)
         else:
-            plan.model = self.registry.select(request.model, source, target)
-            self._cut(plan, request, plan.model, glossary)
-        if request.target_prefix and not plan.pieces:
+            plan.pivot = self.registry.pivot(request.model, source, target)
+            if plan.pivot is None:
+                plan.model = self.registry.select(request.model, source, target)
+                self._cut(plan, request, plan.model, glossary)
+        if request.target_prefix and not (plan.pieces or plan.pivot):
             warnings.append(PREFIX_UNUSED)
         return plan
 

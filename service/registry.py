@@ -1,7 +1,7 @@
 """The packages that are served: opening them, and choosing one for a request."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,10 +61,21 @@ class Registry:
                 return model
         raise UnknownDirection(f"no model translates from {source} to {target}: see /v1/languages", field="target")
 
+    def pivot(self, name: str | None, source: str, target: str) -> str | None:
+        """The language between where no model has the direction itself; English if it can be.
+
+        Raises :class:`UnknownModel` and :class:`UnknownDirection`.
+        """
+        pairs = {pair for model in self.named(name) for pair in model.manifest.directions}
+        if (source, target) in pairs:
+            return None
+        if found := between(pairs, source, target):
+            return found[0]
+        raise UnknownDirection(f"no model translates from {source} to {target}: see /v1/languages", field="target")
+
     def sources(self, name: str | None, target: str) -> list[str]:
         """Languages that can be translated into ``target``. Raises :class:`UnknownModel`, :class:`UnknownDirection`."""
-        pairs = [pair for model in self.named(name) for pair in model.manifest.directions]
-        found = sorted({source for source, to in pairs if to == target})
+        found = sorted(source for source, to in reached(self.named(name)) if to == target)
         if not found:
             raise UnknownDirection(f"no model translates to {target}: see /v1/languages", field="target")
         return found
@@ -80,8 +91,21 @@ class Registry:
 
     def languages(self) -> dict[str, list[str]]:
         """Source language to the languages it can be translated into, both in alphabetical order."""
-        pairs = sorted({pair for model in self.models for pair in model.manifest.directions})
+        pairs = sorted(reached(self.models))
         return {source: [to for origin, to in pairs if origin == source] for source, _ in pairs}
+
+
+def between(pairs: Collection[tuple[str, str]], source: str, target: str) -> list[str]:
+    """Languages through which ``source`` leads to ``target``, English first."""
+    found = {middle for origin, middle in pairs if origin == source and (middle, target) in pairs}
+    return sorted(found, key=lambda language: (language != "en", language))
+
+
+def reached(models: Sequence[Model]) -> set[tuple[str, str]]:
+    """Their directions, and those through a third language."""
+    pairs = {pair for model in models for pair in model.manifest.directions}
+    joined = {(source, to) for source, middle in pairs for origin, to in pairs if origin == middle and source != to}
+    return pairs | joined
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class Reply:
         if self.request.attention == "none":
             return plain
         blocks = list(self._blocks(piece, chosen, offset))
-        weights = _diagonal([block.weights for block in blocks])
+        weights = alignment.diagonal([block.weights for block in blocks])
         return plain.model_copy(
             update={
                 "source_tokens": [token for block in blocks for token in block.source],
@@ -170,18 +170,6 @@ def _text(text: str, piece: Piece, chosen: Sequence[Rendering]) -> str:
         parts += [text[position : part.start], part.text if isinstance(part, Kept) else next(renderings).target.text]
         position = part.end
     return "".join(parts)
-
-
-def _diagonal(blocks: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """One matrix, with nothing outside the ``blocks``."""
-    if len(blocks) == 1:
-        return blocks[0]
-    whole = np.zeros(np.sum([block.shape for block in blocks], axis=0))
-    row = column = 0
-    for block in blocks:
-        whole[row : row + block.shape[0], column : column + block.shape[1]] = block
-        row, column = row + block.shape[0], column + block.shape[1]
-    return whole
 
 
 def _spans(tokens: Sequence[Token], offset: int) -> list[Span]:

@@ -215,6 +215,11 @@ class Translation(Reply):
     text: str
     source: str
     target: str
+    pivot: str | None = Field(
+        default=None,
+        description="The language through which it was translated, where no model has the direction itself: `score` is "
+        "then the sum of both translations' scores, and attention their product",
+    )
     detected: Detected | None = Field(default=None, description="Where the request did not say which language it is in")
     score: float = Field(
         description="Mean of the sentences' scores, each weighted by its target sub-words; 0 where nothing had to be "
@@ -274,6 +279,7 @@ class ModelInfo(Reply):
     provider: str
     alignment: AlignmentSource
     version: str
+    memory_bytes: int = Field(description="Of its weights, and of the states of its decode loops")
 
 
 class ModelsReply(Reply):
@@ -283,7 +289,7 @@ class ModelsReply(Reply):
 class LanguageInfo(Reply):
     code: str
     name: str
-    targets: list[str]
+    targets: list[str] = Field(description="Those reached through a third language included")
 
 
 class LanguagesReply(Reply):

@@ -68,6 +68,7 @@ class Translation(Reply):
     text: str
     source: str
     target: str
+    pivot: str | None = None
     detected: Detected | None = None
     score: float
     truncated: bool
@@ -100,6 +101,7 @@ class ModelInfo(Reply):
     provider: str
     alignment: AlignmentSource
     version: str
+    memory_bytes: int
 
 
 class ModelsReply(Reply):

@@ -66,6 +66,12 @@ class Engine:
                 loop.join()
 
     @property
+    def memory_bytes(self) -> int:
+        """Of the weights, and of the states of all rows."""
+        weights = self.package.path / self.session.graphs.weights.name
+        return weights.stat().st_size + sum(loop.slots.bytes for loop in self._loops)
+
+    @property
     def queued(self) -> int:
         return len(self._queue) + sum(len(loop.ready) for loop in self._loops)
 

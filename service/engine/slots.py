@@ -73,6 +73,12 @@ class Slots:
         }
         self.buffers = {spec.name: self._laid_out(spec) for spec in self._specs}
 
+    @property
+    def bytes(self) -> int:
+        """Of the states and histories."""
+        arrays = [*self._room.values(), *self._scalars, self.tokens, self.attention, self.trail]
+        return sum(array.nbytes for array in arrays)
+
     def _shape(self, spec: TensorSpec, source: int) -> list[int]:
         sizes = {"batch": self.capacity, "source": source, "time": self.manifest.max_length}
         return [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]

@@ -25,7 +25,7 @@ def merge(attention: NDArray[np.float32], source: Sequence[Token], target: Seque
     if not target:
         return np.empty((0, len(source)))
     rows = np.add.reduceat(columns, [token.first for token in target], axis=0)
-    return _round(rows / np.array([[token.last - token.first] for token in target]))
+    return rounded(rows / np.array([[token.last - token.first] for token in target]))
 
 
 def links(weights: NDArray[np.float64]) -> list[tuple[int, int, float]]:
@@ -33,9 +33,20 @@ def links(weights: NDArray[np.float64]) -> list[tuple[int, int, float]]:
     return [(int(row.argmax()), index, float(row.max())) for index, row in enumerate(weights)]
 
 
-def _round(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def diagonal(blocks: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """One matrix, with nothing outside the ``blocks``."""
+    if len(blocks) == 1:
+        return blocks[0]
+    whole = np.zeros(np.sum([block.shape for block in blocks], axis=0))
+    row = column = 0
+    for block in blocks:
+        whole[row : row + block.shape[0], column : column + block.shape[1]] = block
+        row, column = row + block.shape[0], column + block.shape[1]
+    return whole
+
+
+def rounded(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """To few decimals; what rounding takes or gives goes to the greatest weight, so that long rows still sum to 1."""
-    rounded = weights.round(DECIMALS)
-    rest = 1.0 - rounded.sum(axis=1)
-    rounded[np.arange(len(rounded)), rounded.argmax(axis=1)] += rest
-    return rounded.round(DECIMALS)
+    few = weights.round(DECIMALS)
+    few[np.arange(len(few)), few.argmax(axis=1)] += 1.0 - few.sum(axis=1)
+    return few.round(DECIMALS)

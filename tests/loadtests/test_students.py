@@ -48,6 +48,7 @@ def test_a_student_translates_and_aligns(name: str, package, precision: str) -> 
     source = tokenizer.pieces(text)
     with running(package, precision=precision, threads=1) as engine:
         found = engine.submit(Job([*source.ids, package.manifest.special.eos], attention=True)).result()[0]
+    assert found.attention is not None
     target = tokenizer.decode(found.token_ids)
     assert target.text == expected
     assert found.attention is not None

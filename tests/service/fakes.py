@@ -79,6 +79,7 @@ class EchoEngine:
     precision = "int8"
     provider = "CPUExecutionProvider"
     active = 0
+    memory_bytes = 1000
 
     def __init__(self, capacity: int = 1000, held: bool = False, error: Exception | None = None) -> None:
         self.capacity = capacity

@@ -6,7 +6,7 @@ import pytest
 
 from export.package import Package
 from service import errors
-from service.registry import Registry, open_packages
+from service.registry import Registry, between, open_packages
 from service.settings import Settings
 from service.text.tokens import Tokenizer
 from tests.service.fakes import EchoEngine, model
@@ -49,7 +49,7 @@ def test_what_is_not_there(registry: Registry) -> None:
 
 
 def test_languages(registry: Registry) -> None:
-    assert registry.languages() == {"en": ["de", "fr"], "fr": ["en"]}
+    assert registry.languages() == {"en": ["de", "fr"], "fr": ["de", "en"]}
     assert registry.sources("transformer", "fr") == ["en"]
 
 
@@ -136,3 +136,18 @@ def test_an_engine_that_cannot_be_made_is_a_failure_of_its_package(packages: Pat
 
 def test_no_directory_is_no_model(tmp_path: Path) -> None:
     assert open_packages(Settings(models_dir=tmp_path / "nowhere")) == []
+
+
+def test_pivots(registry: Registry) -> None:
+    assert registry.pivot(None, "en", "fr") is None
+    assert registry.pivot(None, "fr", "de") == "en"
+    assert registry.sources(None, "de") == ["en", "fr"]
+    with pytest.raises(errors.UnknownDirection):
+        registry.pivot("transformer", "fr", "de")
+    with pytest.raises(errors.UnknownDirection):
+        registry.pivot(None, "de", "fr")
+
+
+def test_english_is_preferred_between() -> None:
+    pairs = {("pt", "de"), ("de", "fr"), ("pt", "en"), ("en", "fr"), ("pt", "bg"), ("bg", "fr")}
+    assert between(pairs, "pt", "fr") == ["en", "bg", "de"]
