@@ -7,7 +7,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from export.__main__ import main
+from export.__main__ import main, read_texts
 from export.decoder import GraphDecoder
 from export.package import Package, PackageError, Precision
 from models import checkpoint
@@ -44,6 +44,14 @@ def test_export_writes_a_checked_package(run: Run, pairs: Path, tmp_path: Path) 
         "weights.int8.bin",
     }
     assert "| invented | 400 | CC0 |" in (output / "README.md").read_text()
+
+
+def test_sentences_go_the_ways_that_are_trained(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "dev.tsv"
+    path.write_text("a\tb\nc\td\n")
+    data = run.config.data
+    assert read_texts(path, data) == [("a", "fr"), ("b", "en"), ("c", "fr"), ("d", "en")]
+    assert read_texts(path, data.model_copy(update={"one_way": ["fr-en"]})) == [("b", "en"), ("d", "en")]
 
 
 def test_too_few_sentences_export_nothing(run: Run, pairs: Path, tmp_path: Path) -> None:

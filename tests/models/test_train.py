@@ -327,6 +327,15 @@ def test_log_and_checkpoints(trainer, prepared, tmp_path):
     assert learner.bare.training
 
 
+def test_a_dev_set_is_asked_for_in_the_directions_that_are_trained(configure, prepared, tmp_path):
+    dev = tmp_path / "dev.tsv"
+    dev.write_text("The cat.\tLe chat.\n")
+    content = configure("bahdanau").model_dump()
+    content["data"]["one_way"] = ["fr-en"]
+    learner = Trainer(Config.model_validate(content), prepared, tmp_path / "run", [dev], Budget(NEVER, 5))
+    assert learner.dev == [("Le chat.", "The cat.", "fr", "en")]
+
+
 app = typer.Typer()
 app.command()(train.main)
 
