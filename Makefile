@@ -30,10 +30,10 @@ export BENTOML_HOME := $(CURDIR)/.bentoml
 .DELETE_ON_ERROR:
 .PHONY: help serve test contract check format data train export evaluate robustness consistency bench limit \
 	arrivals soak companions timeline loadtest overload steady disruption \
-	docs bento image lock clean
+	students students-speed docs bento image lock clean
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The server keeps its metrics under BENTOML_HOME and empties them when it starts, so each port has its own.
 serve: export BENTOML_HOME := $(CURDIR)/.bentoml/$(PORT)
@@ -117,6 +117,14 @@ steady: $(VENV)/ready $(SERVE)/ready  ## memory, errors and latency in half an h
 
 disruption: $(VENV)/ready $(SERVE)/ready  ## what clients notice when the server is stopped, and when a worker is killed
 	$(RUN_PY) -m loadtests.disruption $(ARGS)
+
+students: $(VENV)/ready  ## two Firefox students beside the engine they were made for: SET=newstest2014.en-fr.tsv
+	$(call need,SET)
+	$(RUN_PY) -m loadtests.students $(ARGS) $(SET)
+
+students-speed: $(VENV)/ready  ## their speed on one core, beside that engine: SET=newstest2014.en-fr.tsv
+	$(call need,SET)
+	$(RUN_PY) -m loadtests.students_speed $(ARGS) $(SET)
 
 docs: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## renew what the documentation measured, from reports/ and the shipped packages
 	$(RUN_PY) -m loadtests.docs $(if $(URL),--url $(URL)) $(ARGS)

@@ -16,7 +16,7 @@ import httpx
 import matplotlib as mpl
 import typer
 
-from loadtests import heatmap, quality
+from loadtests import heatmap, quality, students, students_speed
 from loadtests.machine import ROOT
 from loadtests.markdown import (
     EXAMPLE,
@@ -54,6 +54,8 @@ REPORTS = (
     "disruption.json",
     "overload.json",
     "steady.json",
+    "students.json",
+    "students_speed.json",
 )
 PICTURED = "The little girl is reading a book in the garden."
 
@@ -114,6 +116,10 @@ PAGES: dict[Path, dict[str, Part]] = {
         "disruption": Part(RESULTS / "disruption.json", "make disruption", disruption_table),
         "overload": Part(RESULTS / "overload.json", "make overload", overload_table),
         "steady": Part(RESULTS / "steady.json", "make steady", steady_table),
+    },
+    DOCS / "models.md": {
+        "students": Part(RESULTS / "students.json", "make students SET=...", students.markdown),
+        "students-speed": Part(RESULTS / "students_speed.json", "make students-speed SET=...", students_speed.markdown),
     },
 }
 FROM_CODE: dict[Path, dict[str, Callable[[], str]]] = {

@@ -131,6 +131,24 @@ def compare(directory: Path, package: Package, texts: Sequence[str], floats: int
     }
 
 
+def markdown(report: dict[str, Any]) -> str:
+    """The part of docs/models.md."""
+    lines = ["| model | compared | sentences | equal | chrF |", "|---|---|---|---|---|"]
+    for name, found in report["rows"].items():
+        for label, row in found.items():
+            if isinstance(row, dict):
+                cells = name, label, str(row["sentences"]), f"{row['equal']:.1%}", f"{row['chrf']:.2f}"
+                lines.append(f"| {' | '.join(cells)} |")
+    versions = report["versions"]
+    return "\n".join(
+        [*lines, "", f"{report['set']}, beside fxtranslate {versions['fxtranslate']}; {provenance(report)}."]
+    )
+
+
+def provenance(report: dict[str, Any]) -> str:
+    return f"{report['machine']['cpu']}, onnxruntime {report['versions']['onnxruntime']}, commit {report['commit']}"
+
+
 def table(rows: dict[str, dict[str, Any]]) -> Table:
     shown = Table("model", "compared", "sentences", "equal", "chrF")
     for name, found in rows.items():

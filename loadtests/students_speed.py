@@ -19,7 +19,7 @@ from export.package import Package
 from loadtests.engines import on_one_core
 from loadtests.machine import ROOT, describe
 from loadtests.peers import pinned
-from loadtests.students import NotThereError, fetched, packaged, reference
+from loadtests.students import NotThereError, fetched, packaged, provenance, reference
 from service.engine import Engine, Job
 from service.text.tokens import Tokenizer
 
@@ -61,6 +61,18 @@ def measure(directory: Path, package: Package, texts: Sequence[str], rounds: int
         ratios = [mine / other for mine, other in zip(rates[name], rates["theirs"], strict=True)]
         found[f"{name}_ratio"] = round(median(ratios), 2)
     return {"sentences": len(texts), "rounds": rounds, "backend": engine.backend(), **found}
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """The part of docs/models.md."""
+    found = report["result"]
+    lines = ["| | sentences/s | ratio |", "|---|---|---|", f"| fxtranslate | {found['theirs_per_s']} | 1 |"]
+    lines += [
+        f"| Attentive, {label} | {found[f'{name}_per_s']} | {found[f'{name}_ratio']} |"
+        for name, label in (("single", "one after the other"), ("batched", "all at once"))
+    ]
+    about = f"{found['sentences']} sentences of {report['set']}, medians of {found['rounds']} rounds"
+    return "\n".join([*lines, "", f"{about}; fxtranslate {report['versions']['fxtranslate']}, {provenance(report)}."])
 
 
 def main(
