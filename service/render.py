@@ -48,7 +48,8 @@ def render(model: Model, piece: Piece, stretch: Stretch, hypothesis: Hypothesis,
     """``language``: that of the translation."""
     prefix = piece.prefix if stretch is piece.stretches[0] else None
     target = model.tokenizer.decode(hypothesis.token_ids, prefix)
-    placing = Placing(model, piece, stretch, hypothesis, target)
+    fixed = len(prefix.text) if prefix else 0
+    placing = Placing(model, piece, stretch, hypothesis, target, fixed)
     if lost := [item for item in stretch.items if not placing.place(item)]:
         return Lost(lost)
     placing.drop_symbols()
@@ -56,7 +57,7 @@ def render(model: Model, piece: Piece, stretch: Stretch, hypothesis: Hypothesis,
     if len(piece.parts) > 1:
         target = _as_part(target, piece, stretch, language)
     if piece.is_capital:
-        target = _in_capitals(target, len(prefix.text) if prefix else 0)
+        target = _in_capitals(target, fixed)
     return Rendering(hypothesis, target)
 
 
@@ -69,6 +70,8 @@ class Placing:
     stretch: Stretch
     hypothesis: Hypothesis
     target: Pieces
+    fixed: int = 0
+    """Characters at the beginning that stay as the caller has given them."""
     edits: list[Edit] = field(default_factory=list)
     taken: list[Bounds] = field(default_factory=list)
     """Where the items are that have been found."""
@@ -81,7 +84,7 @@ class Placing:
             return False
         self.taken.append(place)
         # A number that is there already may have the separators of its new language.
-        if present is None or item.span.kind == "term":
+        if place[0] >= self.fixed and (present is None or item.span.kind == "term"):
             self.edits.append(Edit(*place, self._wanted(item.span, place)))
         return True
 
@@ -93,7 +96,7 @@ class Placing:
 
     def _marked(self, mark: str) -> Bounds | None:
         places = [found.span() for found in re.finditer(rf"(?<!\w){mark}(?!\w)", self.target.text)]
-        return places[0] if len(places) == 1 == self.target.text.count(mark) else None
+        return places[0] if len(places) == 1 == self.target.text.count(mark) and places[0][0] >= self.fixed else None
 
     def _present(self, item: Item) -> Bounds | None:
         """Where it has been written already."""
@@ -115,7 +118,7 @@ class Placing:
         place = (words[found[0]][0], words[found[-1]][1])
         around = self.target.text[max(place[0] - 1, 0) : place[0]] + self.target.text[place[1] : place[1] + 1]
         joins = str.isdecimal if item.span.kind == "number" else str.isalnum
-        return place if self._is_free(place) and not any(map(joins, around)) else None
+        return place if place[0] >= self.fixed and self._is_free(place) and not any(map(joins, around)) else None
 
     @cached_property
     def _looks(self) -> tuple[list[Bounds], list[tuple[int, Bounds]]]:

@@ -92,6 +92,17 @@ def test_a_number_that_was_changed_is_put_back(tokenizer: Tokenizer) -> None:
     assert (found.text, found.warnings) == ("les 12 chat et 7 chat", [])
 
 
+def test_what_the_caller_has_forced_stays(tokenizer: Tokenizer) -> None:
+    says: dict[str, str | list[str]] = {
+        "the 12 cat": "les douze chat",
+        "the 36 cat": "les douze chat 36",
+    }
+    translator, _ = speaking(tokenizer, says, {"douze": "12"})
+    assert translate(translator, "the 12 cat").text == "les 12 chat"
+    found = translate(translator, "the 12 cat", target_prefix="les douze")
+    assert (found.text, found.warnings) == ("les douze chat 12", [])
+
+
 def test_a_number_that_is_nowhere_becomes_a_mark_and_then_a_cut(tokenizer: Tokenizer) -> None:
     says: dict[str, str | list[str]] = {"the cat of 12/05": "le chat", "the cat of 36": "chat le 36"}
     assert say(tokenizer, "the cat of 12/05", says).text == "chat le 12/05"
