@@ -96,7 +96,9 @@ class Registry:
 
 
 def between(pairs: Collection[tuple[str, str]], source: str, target: str) -> list[str]:
-    """Languages through which ``source`` leads to ``target``, English first."""
+    """Languages through which ``source`` leads to ``target``, English first; there and back is no way."""
+    if source == target:
+        return []
     found = {middle for origin, middle in pairs if origin == source and (middle, target) in pairs}
     return sorted(found, key=lambda language: (language != "en", language))
 

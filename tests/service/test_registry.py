@@ -151,3 +151,4 @@ def test_pivots(registry: Registry) -> None:
 def test_english_is_preferred_between() -> None:
     pairs = {("pt", "de"), ("de", "fr"), ("pt", "en"), ("en", "fr"), ("pt", "bg"), ("bg", "fr")}
     assert between(pairs, "pt", "fr") == ["en", "bg", "de"]
+    assert between({("pt", "en"), ("en", "pt")}, "pt", "pt") == []

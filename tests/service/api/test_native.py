@@ -245,6 +245,7 @@ def test_models_and_languages(client: Client) -> None:
                 "provider": "CPUExecutionProvider",
                 "alignment": {"shift": 1, "layer": 0, "heads": "mean"},
                 "version": "1",
+                "memory_bytes": 1000,
             }
         ]
     }
