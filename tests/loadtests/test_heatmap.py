@@ -21,7 +21,14 @@ SENTENCE = {
 
 def known(name: str, *directions: tuple[str, str]) -> dict[str, Any]:
     alignment = {"shift": 0, "layer": 1, "heads": "mean"}
-    rest = {"architecture": "a", "precision": "int8", "provider": "CPU", "alignment": alignment, "version": "1"}
+    rest = {
+        "architecture": "a",
+        "precision": "int8",
+        "provider": "CPU",
+        "alignment": alignment,
+        "version": "1",
+        "memory_bytes": 1,
+    }
     return {"name": name, "directions": directions} | rest
 
 
