@@ -56,6 +56,10 @@ def log(server: Server) -> list[dict]:
     return [json.loads(line) for line in server.log.read_text().splitlines()]
 
 
+def asked(server: Server) -> list[dict]:
+    return [line for line in log(server) if line["message"] == "request"]
+
+
 def workers(server: Server) -> list[psutil.Process]:
     children = psutil.Process(server.process.pid).children()
     return [each for each in children if each.status() != psutil.STATUS_ZOMBIE and "worker" in " ".join(each.cmdline())]
@@ -73,8 +77,9 @@ def test_every_line_is_json_and_none_has_the_text(server: Server, client: httpx.
     client.post("/translate_batch", json={"items": [{"text": MARKER, "target": "fr"}]})
     client.post("/v1/translate", content=f'{{"text": "{MARKER}'.encode())
     client.get(f"/{MARKER}", params={MARKER: MARKER})
-    lines = log(server)
-    requests = [line for line in lines if line["message"] == "request"]
+    # A line is written after the answer.
+    until(lambda: len(asked(server)) == 8)
+    requests = asked(server)
     assert {line["status"] for line in requests} >= {200, 400, 404, 422}
     assert {line["route"] for line in requests} == {"/v1/translate", "/translate_batch", "unmatched"}
     assert all(len(line["trace_id"]) == 32 for line in requests)
