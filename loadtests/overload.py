@@ -14,7 +14,7 @@ import json
 import operator
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
@@ -128,10 +128,9 @@ class Load:
         }
 
 
-def points(seconds: "Any") -> dict[str, float]:
+def points(seconds: Iterable[float], names: Sequence[int] = (50, 95, 99)) -> dict[str, float]:
     """Percentiles in milliseconds; none of nothing."""
     values = [1000 * value for value in seconds]
-    names = (50, 95, 99)
     return {f"p{name}": round(float(np.percentile(values, name)), 2) for name in names} if values else {}
 
 

@@ -31,7 +31,7 @@ from rich.table import Table
 from loadtests.disruption import supervisor
 from loadtests.lean import Answer
 from loadtests.machine import describe
-from loadtests.overload import PATIENCE, Traffic, capacity, traffic_to
+from loadtests.overload import PATIENCE, Traffic, capacity, points, traffic_to
 from loadtests.server import ServerError, started
 from loadtests.traffic import Question, problem
 
@@ -69,7 +69,7 @@ class Tally:
             "replies": self.statuses["200"],
             "refused": self.statuses["429"],
             "errors": self.statuses.total() - self.statuses["200"] - self.statuses["429"] + self.wrong.total(),
-            "reply_ms": points(self.took),
+            "reply_ms": points(self.took, PERCENTILES),
             "memory_mb": round(median(self.memory), 1),
         }
 
@@ -83,11 +83,6 @@ def together(tallies: Iterable[Tally]) -> Tally:
         for name in ("took", "late", "memory"):
             getattr(whole, name).extend(getattr(tally, name))
     return whole
-
-
-def points(seconds: list[float]) -> dict[str, float]:
-    """Percentiles in milliseconds; none of nothing."""
-    return {f"p{each}": round(1000 * float(np.percentile(seconds, each)), 1) for each in PERCENTILES if seconds}
 
 
 def arrivals(traffic: Traffic, rate: float, seconds: float) -> Iterator[tuple[float, Question, bytes]]:
@@ -153,8 +148,8 @@ def judge(tallies: list[Tally], settle: int) -> dict[str, Any]:
     return {
         "statuses": dict(sorted(whole.statuses.items())),
         "wrong": dict(whole.wrong),
-        "reply_ms": points(whole.took),
-        "generator_late_ms": points(whole.late),
+        "reply_ms": points(whole.took, PERCENTILES),
+        "generator_late_ms": points(whole.late, PERCENTILES),
         "memory": memory,
         "missed": missed,
         "passed": not missed,
