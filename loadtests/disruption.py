@@ -216,7 +216,7 @@ async def kill(parent: psutil.Process, asking: Load) -> dict[str, Any]:
         "lost": sum(answer.outcome == "lost" for answer in answers),
         "lost_later": sum(answer.outcome == "lost" and answer.asked > gone for answer in answers),
         "refused": sum(answer.outcome not in ("200", "lost") for answer in answers),
-        "spawned_s": round(spawned - at, 2),
+        "spawned_s": round(spawned - at, 4),
         "served_s": round(served - at, 2),
         "longest_s": round(max(answer.answered - answer.asked for answer in good()), 2),
     }
