@@ -92,7 +92,7 @@ class BahdanauGraphs:
         for spec in (*memory_of(model), *state_of(model)):
             g.input_of(spec)
         embedded = layers.embed(token, "embedding", self.embedding, 1.0)
-        weights = self.attention(layers, "state.hidden")  # [B, S]
+        weights = self.attention(layers, g.op("Concat", "state.hidden", embedded, axis=-1))  # [B, S]
         context = g.squeeze(g.op("MatMul", g.unsqueeze(weights, 1), "memory.annotations"), 1)
         hidden = self.cell(layers, g.op("Concat", embedded, context, axis=-1), "state.hidden")
         logits = self.deep_output(layers, g.op("Concat", hidden, embedded, context, axis=-1))
@@ -101,9 +101,9 @@ class BahdanauGraphs:
         best(g, logits, len(self.embedding))
         return g
 
-    def attention(self, layers: Layers, hidden: str) -> str:
+    def attention(self, layers: Layers, query: str) -> str:
         g, attention = layers.graph, self.model.attention
-        query = g.unsqueeze(layers.linear(hidden, "attention.query", attention.query), 1)
+        query = g.unsqueeze(layers.linear(query, "attention.query", attention.query), 1)
         energy = g.op("Tanh", g.op("Add", query, "memory.projected"))  # [B, S, A]
         scores = g.op("MatMul", energy, g.weight("attention.score", array(attention.score.weight).T))
         return g.op("Softmax", g.op("Add", g.squeeze(scores, 2), "memory.bias"), axis=-1)

@@ -73,7 +73,8 @@ class Bahdanau(Translator):
         self.dropout = nn.Dropout(config.dropout)
         self.encoder = Encoder(config)
         self.initial = nn.Linear(annotation_size, config.decoder_size)
-        self.attention = AdditiveAttention(config.decoder_size, annotation_size, config.attention_size)
+        query_size = config.decoder_size + config.embedding_size
+        self.attention = AdditiveAttention(query_size, annotation_size, config.attention_size)
         self.cell = GatedRecurrentUnit(config.embedding_size + annotation_size, config.decoder_size)
         self.output = DeepOutput(config, self.dropout)
         nn.init.normal_(self.embedding.weight, std=config.embedding_size**-0.5)
@@ -93,9 +94,14 @@ class Bahdanau(Translator):
         return memory, {"state.hidden": torch.tanh(self.initial(last))}  # s_0
 
     def advance(self, embedded: Tensor, memory: Tensors, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """From ``s_(i-1)`` and ``E y_(i-1)`` to ``s_i``, ``c_i`` and the alignment ``alpha_i`` (section 3.1)."""
+        """From ``s_(i-1)`` and ``E y_(i-1)`` to ``s_i``, ``c_i`` and the alignment ``alpha_i`` (section 3.1).
+
+        In the paper only ``s_(i-1)`` looks for the next word, which knows the words up to ``y_(i-2)``; ours knows
+        ``y_(i-1)`` too, as in the authors' later conditional GRU (Firat and Cho 2016).
+        """
+        query = torch.cat([hidden, embedded], dim=-1)
         context, weights = self.attention(
-            hidden, memory["memory.projected"], memory["memory.annotations"], memory["memory.mask"]
+            query, memory["memory.projected"], memory["memory.annotations"], memory["memory.mask"]
         )
         return self.cell(torch.cat([embedded, context], dim=-1), hidden), context, weights
 

@@ -49,13 +49,14 @@ def test_every_annotation_sums_up_the_whole_sentence(model, batch):
 
 
 def test_one_step_is_that_of_the_paper(model, batch):
-    """``alpha`` from ``s_(i-1)``, ``c_i`` from ``alpha``, ``s_i`` from both and the word before."""
+    """``alpha`` from ``s_(i-1)`` and the word before, ``c_i`` from ``alpha``, ``s_i`` from all of them."""
     with torch.inference_mode():
         memory, state = model.encode(batch.source[1:2], batch.source_lengths[1:2])
         hidden, token = state["state.hidden"], torch.tensor([17])
         _, after, attention = model.step(token, 0, memory, state)
         h, a = memory["memory.annotations"][0], model.attention
-        energies = torch.tanh(a.query.weight @ hidden[0] + h @ a.key.weight.T + a.key.bias) @ a.score.weight[0]
+        query = torch.cat([hidden[0], model.embedding.weight[17]])
+        energies = torch.tanh(a.query.weight @ query + h @ a.key.weight.T + a.key.bias) @ a.score.weight[0]
         alpha = energies.softmax(0)
         expected = model.cell(torch.cat([model.embedding.weight[17], alpha @ h])[None], hidden)
     torch.testing.assert_close(attention[0], alpha)
