@@ -118,6 +118,7 @@ def build(
         tags={language: tokenizer.tag(language) for language in languages},
         placeholders=tokenizer.placeholders,
         max_length=config.model.max_length,
+        learnt_length=config.data.max_tokens,
         tokenizer=File(name="tokenizer.model", sha256=sha256(directory / "tokenizer.model")),
         graphs={"fp32": write_graphs(model, directory, "fp32", Float32Layers, Float32Layers)},
         alignment=alignment_of(model),

@@ -131,6 +131,8 @@ class Manifest(Record):
     """Ids of the sub-words ``⟦0⟧``, ``⟦1⟧``, ... that the model was trained to carry over as they are."""
     max_length: int
     """Longest source and longest target in sub-words, tag and EOS included."""
+    learnt_length: int | None = None
+    """Sub-words of the longest sentences that it learnt from: what is longer, it reads less well. None: not known."""
     tokenizer: File
     target_tokenizer: File | None = None
     """Where targets are made of other sub-words than sources."""

@@ -18,7 +18,8 @@ from service.text.tokens import Pieces
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 REPLACED = "lone surrogates, which are no characters, were replaced by U+FFFD"
-SPLIT = "a sentence over the longest length the model can read was translated in parts"
+SPLIT = "a sentence longer than the model reads well was translated in parts"
+UNREADABLE = "words in letters that the model cannot read were kept as they are"
 UNCHANGED = "the text is in the target language already and was not translated"
 PREFIX_UNUSED = "there was nothing to translate, so target_prefix was not used"
 
@@ -121,6 +122,13 @@ class Planner:
     @staticmethod
     def _cut(plan: Plan, request: TranslateRequest, model: Model, glossary: Glossary) -> None:
         """Fill in the pieces. What has nothing for a model lies between them."""
+        if unreadable := [
+            Protected(start, end, plan.text[start:end], "letters")
+            for a, b in gaps(0, len(plan.text), plan.spans)
+            for start, end in model.tokenizer.unreadable(plan.text, a, b)
+        ]:
+            plan.spans = protect(plan.text, [*plan.spans, *unreadable])
+            plan.warnings.append(UNREADABLE)
         plan.terms = list(glossary.find(plan.text))
         terms = list(without((span for _, span in plan.terms), plan.spans))
         whole = sorted((span.start, span.end) for span in [*plan.spans, *terms])

@@ -44,8 +44,9 @@ class Model:
 
     @property
     def max_subwords(self) -> int:
-        """Of one sentence, without tag and EOS."""
-        return self.manifest.max_length - 2
+        """Of one sentence, without tag and EOS: what the model can read, and no more than it has learnt to read."""
+        longest = self.manifest.max_length - 2
+        return min(longest, self.manifest.learnt_length or longest)
 
 
 class Registry:

@@ -145,8 +145,12 @@ def words_with_numbers(text: str, start: int, end: int) -> Iterator[Protected]:
 
 
 def number_pattern(number: str) -> "re.Pattern[str]":
-    """Finds a number in a translation, where it may have other separators; zeros at its beginning do not count."""
-    digits = ascii_digits("".join(filter(str.isdecimal, number))).lstrip("0") or "0"
+    """Finds a number in a translation, where it may have other separators. A zero at the beginning of two digits, as of
+    a day, does not count; those of a longer one, as of a telephone, do.
+    """
+    digits = ascii_digits("".join(filter(str.isdecimal, number)))
+    if len(digits) <= 2:
+        digits = digits.lstrip("0") or "0"
     return re.compile(rf"(?<!\d)(?:0{SEPARATOR})*{SEPARATOR.join(digits)}(?!\d)")
 
 

@@ -5,6 +5,7 @@ several sub-words), and a character outside the vocabulary becomes one sub-word 
 of the text as it was given; sub-words that stand for a part of a character, or for white space only, join the next one.
 """
 
+import re
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,11 @@ from sentencepiece import SentencePieceProcessor
 from service.text.segment import Bounds, trim
 
 SPACE_MARK = "\u2581"
+CHUNK = re.compile(r"\S+")
+AROUND = ".,;:!?'\"’”»“«„…()[]-–—。、，！？"
+"""What stands around a word and is no part of it."""
+CLAUSE = frozenset(",;:)—–")
+"""What ends a part of a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,7 @@ class Tokenizer:
         self.model = SentencePieceProcessor(model_file=str(path))
         shared = target is None or target == path
         self.target_model = self.model if shared else SentencePieceProcessor(model_file=str(target))
+        self._unreadable: dict[str, bool] = {}
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Ids of each text, without tag and EOS."""
@@ -147,6 +154,34 @@ class Tokenizer:
     def pieces(self, text: str) -> Pieces:
         """The same ids as :meth:`encode`, and where each stands in ``text``."""
         return self._pieces(self.model, text)
+
+    def unreadable(self, text: str, start: int, end: int) -> list[Bounds]:
+        """Words between ``start`` and ``end`` in a script that the vocabulary lacks; such neighbours are one stretch.
+
+        A model sees the bytes of such letters, or less, and has hardly ever seen them: it writes whatever comes. Of a
+        Latin letter that is missing it has: French has enough words such as maïs.
+        """
+        if text.isascii():
+            return []
+        found: list[Bounds] = []
+        for chunk in CHUNK.finditer(text, start, end):
+            if any(map(self._is_unreadable, chunk[0])):
+                word = chunk[0].strip(AROUND)
+                first = chunk.start() + chunk[0].index(word)
+                if found and text[found[-1][1] : first].strip(" ") == "":
+                    first = found.pop()[0]
+                found.append((first, chunk.start() + chunk[0].index(word) + len(word)))
+        return found
+
+    def _is_unreadable(self, character: str) -> bool:
+        if character.isascii() or not character.isalpha():
+            return False
+        if (known := self._unreadable.get(character)) is None:
+            ids = self.model.encode(character)
+            is_missing = any(self.model.is_unknown(each) or self.model.is_byte(each) for each in ids)
+            known = is_missing and not unicodedata.name(character, "").startswith("LATIN ")
+            self._unreadable[character] = known
+        return known
 
     def target_pieces(self, text: str) -> Pieces:
         """Of a text in the target language: what :meth:`decode` takes as a prefix."""
@@ -199,19 +234,22 @@ class Tokenizer:
 
 
 def _pack(found: Pieces, limit: int) -> Iterator[Bounds]:
-    """The longest stretches of at most ``limit`` sub-words, cut at the last word that begins in their second half."""
+    """The longest stretches of at most ``limit`` sub-words, cut where the last clause that begins in their second half
+    does, or else the last word.
+    """
     tokens = found.subwords()
     words = {word.first for word in found.words()}
     start = 0
     while start < len(tokens):
         first = tokens[start].first
-        stop, cut = start + 1, None
+        stop = start + 1
         while stop < len(tokens) and tokens[stop].last - first <= limit:
-            if tokens[stop].first in words and tokens[stop].first - first > limit // 2:
-                cut = stop
             stop += 1
         if stop < len(tokens):
-            stop = stop if tokens[stop].first in words or cut is None else cut
+            late = range(stop, start, -1)
+            cuts = [cut for cut in late if tokens[cut].first in words and tokens[cut].first - first > limit // 2]
+            clauses = (cut for cut in cuts if tokens[cut - 1].text[-1] in CLAUSE)
+            stop = next(clauses, cuts[0] if cuts else stop)
         yield tokens[start].start, tokens[stop - 1].end
         start = stop
 

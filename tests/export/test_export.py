@@ -35,6 +35,7 @@ def test_export_writes_a_checked_package(run: Run, pairs: Path, tmp_path: Path) 
     manifest = Package.open(output).manifest
     assert manifest.precisions == ["int8"]
     assert manifest.architecture == run.config.model.architecture
+    assert manifest.learnt_length == run.config.data.max_tokens
     assert {file.name for file in output.iterdir()} == {
         "manifest.json",
         "README.md",

@@ -4,7 +4,7 @@ from service import plan
 from service.core import Translator
 from service.schemas import TranslateRequest
 from service.text.protect import Protected
-from tests.service.fakes import run, translate
+from tests.service.fakes import EchoEngine, run, translate
 
 FRENCH = "Le chat boit du lait sur la table."
 
@@ -39,3 +39,21 @@ def test_what_was_given_stands_in_the_reply(translator: Translator) -> None:
         request = TranslateRequest(text=["", text], target="fr" if source else "en", source=source)
         _, found = run(translator.translate(request, [[], given])).translations
         assert found.text == "the <code>x</code> cat. \n"
+
+
+def test_words_in_letters_that_the_model_cannot_read_are_kept(translator: Translator, engine: EchoEngine) -> None:
+    text = "the cat is called Мурка."
+    found = translate(translator, text)
+    assert found.text == text
+    assert found.warnings == [plan.UNREADABLE]
+    seen = translator.registry.models[0].tokenizer.decode(engine.jobs[-1].source_ids[1:-1]).text
+    assert "the cat is called" in seen
+    assert "Мурка" not in seen
+
+
+def test_a_text_in_other_letters_is_not_given_to_a_model(translator: Translator, engine: EchoEngine) -> None:
+    sent = len(engine.jobs)
+    found = translate(translator, "今日はとても暑いです。\n(Сегодня)")
+    assert found.text == "今日はとても暑いです。\n(Сегодня)"
+    assert found.warnings == [plan.UNREADABLE]
+    assert len(engine.jobs) == sent

@@ -39,6 +39,14 @@ def test_select(registry: Registry, name: str | None, direction: tuple[str, str]
     assert registry.select(name, *direction).name == chosen
 
 
+@pytest.mark.parametrize(("learnt_length", "limit"), [(None, 98), (20, 20), (98, 98), (99, 98)])
+def test_no_sentence_is_longer_than_a_model_can_read_or_has_learnt_to(
+    tokenizer: Tokenizer, learnt_length: int | None, limit: int
+) -> None:
+    found = model(tokenizer, EchoEngine(), max_length=100, learnt_length=learnt_length)
+    assert found.max_subwords == limit
+
+
 def test_what_is_not_there(registry: Registry) -> None:
     with pytest.raises(errors.UnknownModel):
         registry.select("gpt", "en", "fr")

@@ -147,6 +147,10 @@ def test_words_with_numbers() -> None:
         ("12", "123", False),
         ("12", "112", False),
         ("12", "douze", False),
+        ("0199", "0199.", True),
+        ("0199", "le 199", False),
+        ("0.05", "0,05 %", True),
+        ("007", "7", False),
     ],
 )
 def test_numbers_in_translations(number: str, translation: str, is_there: bool) -> None:
