@@ -46,7 +46,9 @@ def feed_forward(spec: Any, layer: FeedForward, before: nn.LayerNorm) -> None:
 
 
 def specification(model: Transformer) -> transformer_spec.TransformerSpec:
-    """The same architecture with the same weights; attention of the same layer, averaged over all heads."""
+    """The same architecture with the same weights; attention of the same layer, of its first head or of all: the peer
+    averages as many of the first heads as it is told.
+    """
     config = model.config
     spec = transformer_spec.TransformerSpec.from_config(
         (config.encoder_layers, config.decoder_layers),
@@ -54,7 +56,7 @@ def specification(model: Transformer) -> transformer_spec.TransformerSpec:
         pre_norm=True,
         activation=common_spec.Activation.RELU,
         alignment_layer=config.alignment_layer,
-        alignment_heads=config.heads,
+        alignment_heads=1 if config.alignment_head == 0 else config.heads,
     )
     embedding = array(model.embedding.weight)
     spec.encoder.embeddings[0].weight = spec.decoder.embeddings.weight = embedding

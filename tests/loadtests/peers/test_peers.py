@@ -12,10 +12,12 @@ from loadtests import offline
 from loadtests.offline import Weights, prepared
 from loadtests.peers import BATCH, Search, System, Translation, pinned
 from loadtests.peers.attentive import Attentive
-from loadtests.peers.convert import pieces
+from loadtests.peers.convert import pieces, specification
 from loadtests.peers.ctranslate2 import AVX512, CTranslate2, environments, in_child
 from loadtests.peers.pytorch import PyTorch
 from models.checkpoint import Run
+from models.config import TransformerConfig
+from models.transformer import Transformer
 from tests.packages import sentences
 
 SEARCH = Search(max_length=40)
@@ -120,6 +122,13 @@ def test_attention_is_that_of_the_same_layer(weights: Weights, built: dict[str, 
             np.testing.assert_allclose(np.array(found.attention)[:length], attention[moved : len(ids)], atol=1e-4)
             compared += length
         assert compared > len(sources), name
+
+
+@pytest.mark.parametrize(("head", "averaged"), [(None, 2), (0, 1)])
+def test_the_peer_averages_the_heads_that_align(head: int | None, averaged: int):
+    sizes: dict[str, Any] = dict.fromkeys(("size", "feed_forward_size"), 8) | {"vocab_size": 20, "heads": 2}
+    model = Transformer(TransformerConfig(encoder_layers=1, decoder_layers=1, alignment_head=head, **sizes))
+    assert int(specification(model).decoder.alignment_heads) == averaged
 
 
 def test_without_attention_there_is_none(built: dict[str, System], sources: list[list[int]]):
