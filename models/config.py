@@ -165,7 +165,8 @@ class TrainingConfig(Section):
     """Last share of the budget, over which the learning rate falls linearly to zero."""
     label_smoothing: Fraction = 0.1
     alignment_weight: float = Field(default=0.0, ge=0)
-    """Of the loss that guides the attention by alignments, see :mod:`models.align`; 0.05 is enough."""
+    """Of the loss that guides the attention by alignments, see :mod:`models.align`. 0.05 is enough for a head that has
+    nothing else to do; attention that translation needs too is pulled both ways."""
     gradient_norm: float = Field(default=1.0, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     average_last: PositiveInt = 5
