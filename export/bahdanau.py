@@ -3,8 +3,9 @@
 import numpy as np
 from torch import nn
 
+from export.best import best
 from export.graph import Graph
-from export.linear import Layers, MakeLayers, array, best
+from export.linear import Layers, MakeLayers, array
 from export.package import TensorSpec
 from export.weights import Weights
 from models.bahdanau import Bahdanau

@@ -60,18 +60,19 @@ def write_graphs(model: Translator, directory: Path, label: str, kind: type[Laye
         memory, state = transformer.memory_of(), transformer.state_of(model, kind.cache)
         graphs = TransformerGraphs(model, layers, weights)
     elif isinstance(model, Marian):
-        memory, state = transformer.memory_of(), marian.state_of(model, kind.cache)
+        memory, state = marian.memory_of(model), marian.state_of(model, kind.cache)
         graphs = MarianGraphs(model, layers, weights)
     else:
         assert isinstance(model, Bahdanau)
         memory, state = bahdanau.memory_of(model), bahdanau.state_of(model)
         graphs = bahdanau.BahdanauGraphs(model, layers, weights)
+    axes = marian.axes_of(model) if isinstance(model, Marian) else {}
     paths = {part: directory / f"{part}.{label}.onnx" for part in PARTS}
     graphs.encoder().save(paths["encoder"])
     graphs.decoder().save(paths["decoder"])
     files = paths | {"weights": weights.path}
     known = {name: File(name=path.name, sha256=sha256(path)) for name, path in files.items()}
-    return Graphs(**known, memory=memory, state=state)
+    return Graphs(**known, memory=memory, state=state, axes=axes)
 
 
 def calibrate(model: Translator, manifest: Manifest, sources: Sequence[Sequence[int]]) -> MakeLayers:

@@ -27,6 +27,10 @@ class ObservedLayers(Float32Layers):
         self.observe(x, name)
         return super().project(x, name, weight, bias)
 
+    def project_some(self, x: str, name: str, weight: np.ndarray, ids: str) -> str:
+        self.observe(x, name)
+        return super().project_some(x, name, weight, ids)
+
     def keep(self, x: str, name: str, key: nn.Linear, value: nn.Linear) -> str:
         kept = super().keep(x, name, key, value)
         self.observe(kept, f"{name}{CACHE}")

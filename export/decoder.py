@@ -28,12 +28,10 @@ class GraphDecoder:
     def start(self, source: np.ndarray, lengths: np.ndarray) -> Arrays:
         """Memory and first state of a batch; caches are empty and have room for the longest target."""
         encoded = self.run(self.encoder, {"source_ids": source, "source_lengths": lengths})
-        sizes = {"batch": len(source), "time": self.manifest.max_length, "source": source.shape[1]}
-        tensors = {}
-        for spec in (*self.specs.memory, *self.specs.state):
-            shape = [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
-            tensors[spec.name] = encoded[spec.name] if spec.name in encoded else np.zeros(shape, spec.dtype)
-        return tensors
+        sizes = {"batch": len(source), "time": self.manifest.max_length}
+        empty = [spec for spec in self.specs.state if spec.name not in encoded]
+        shapes = [[sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape] for spec in empty]
+        return encoded | {spec.name: np.zeros(shape, spec.dtype) for spec, shape in zip(empty, shapes, strict=True)}
 
     def greedy(self, source: np.ndarray, lengths: np.ndarray, max_length: int) -> tuple[np.ndarray, np.ndarray]:
         """``source [B, S], lengths [B]`` -> tokens and log-probabilities, both ``[B, T]``, as ``models.greedy``."""

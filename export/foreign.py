@@ -1,5 +1,6 @@
 """Directories of models that others trained: which files are which, and what is made of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from export.marian.metadata import licence_of, origin_of
 from export.marian.model import Marian
 from export.marian.plain import read_numbers
 from export.marian.reader import FileError, read
+from export.marian.shortlist import read_shortlist
 from export.marian.vocabulary import EOS, Vocabulary, is_tag, renumber
 from export.package import Special
 
@@ -36,12 +38,30 @@ class Foreign:
         unwritten = range(len(self.target), self.model.shape.target_vocabulary)
         self.model.output_bias.data[[*sorted(special - {self.special.eos}), *unwritten]] = -1e9
 
+    def shorten(self, path: Path) -> None:
+        """Translate to the sub-words of a shortlist only; a target can end, and carry over what it shares."""
+        shape = self.model.shape
+        lists = read_shortlist(path, shape.source_vocabulary, shape.target_vocabulary)
+        shared = self.source.content == self.target.content
+        self.model.shortlist = lists.having(self.special.eos, own=shared)
 
-def open_foreign(directory: Path) -> Foreign:
-    """A directory of the transformers library, or one with Marian's files. Raises :class:`FileError`."""
+
+def open_foreign(directory: Path, shortlist: Path | None = None, *, whole: bool = False) -> Foreign:
+    """A directory of the transformers library, or one with Marian's files. Raises :class:`FileError`.
+
+    Marian's may have a ``shortlist``, this one or one beside them; ``whole`` takes no notice of it.
+    """
     if not directory.is_dir():
         raise FileError(directory, "is no directory")
-    found = open_huggingface(directory) if (directory / huggingface.CONFIG).exists() else open_marian(directory)
+    if (directory / huggingface.CONFIG).exists():
+        if shortlist is not None:
+            raise FileError(shortlist, "is no part of a model of the transformers library")
+        found = open_huggingface(directory)
+    else:
+        found = open_marian(directory)
+        lists = [shortlist] if shortlist is not None else sorted(directory.glob("lex.*.bin"))
+        if lists and not whole:
+            found.shorten(only_one(directory, lists, "lex.*.bin"))
     found.forbid()
     return found
 
@@ -113,6 +133,10 @@ def read_vocabularies(directory: Path) -> tuple[Vocabulary, Vocabulary, dict[str
 def only(directory: Path, *patterns: str) -> Path:
     """The one file that is meant. Raises :class:`FileError` where there is none, or are several."""
     found = [file for pattern in patterns for file in directory.glob(pattern) if not file.name.startswith("lex.")]
+    return only_one(directory, found, *patterns)
+
+
+def only_one(directory: Path, found: Sequence[Path], *patterns: str) -> Path:
     if len(found) != 1:
         raise FileError(directory, f"it has {len(found)} files {' or '.join(patterns)}, not one")
     return found[0]

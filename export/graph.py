@@ -1,6 +1,6 @@
 """A thin builder for ONNX graphs: values are names, operators are calls, weights are stored once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Graph:
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self._renamed: dict[str, str] = {}
+        self._made = 0
 
     def input(self, name: str, dtype: str, shape: Shape) -> str:
         self.inputs.append(helper.make_tensor_value_info(name, ELEMENT[dtype], shape))
@@ -70,7 +71,7 @@ class Graph:
 
     def many(self, operator: str, inputs: Sequence[str], count: int, **attributes: Any) -> list[str]:
         """An operator with ``count`` outputs."""
-        index = len(self.nodes)
+        index, self._made = self._made, self._made + 1
         outputs = [f"{operator}.{index}.{i}" for i in range(count)]
         domain = str(attributes.pop("domain", ""))
         read = [self._renamed.get(name, name) for name in inputs]
@@ -81,6 +82,16 @@ class Graph:
     def op(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """An operator with one output."""
         return self.many(operator, inputs, 1, **attributes)[0]
+
+    def either(self, condition: str, then: Callable[[], str], otherwise: Callable[[], str]) -> str:
+        """A float32 that one of two calls makes, of operators that run only if the condition is theirs."""
+        nodes, branches = self.nodes, {}
+        for name, make in (("then_branch", then), ("else_branch", otherwise)):
+            self.nodes = []
+            value = helper.make_tensor_value_info(make(), TensorProto.FLOAT, None)
+            branches[name] = helper.make_graph(self.nodes, name, [], [value])
+        self.nodes = nodes
+        return self.op("If", condition, **branches)
 
     def reshape(self, value: str, shape: Sequence[int]) -> str:
         """``0`` keeps a dimension, ``-1`` infers one."""

@@ -148,6 +148,11 @@ def main(
             "all; else they are drawn from the vocabulary"
         ),
     ] = None,
+    shortlist: Annotated[
+        Path | None,
+        typer.Option(help="shortlist of the sub-words that each source sub-word may become; else lex.*.bin beside it"),
+    ] = None,
+    full_vocabulary: Annotated[bool, typer.Option("--full-vocabulary", help="use no shortlist")] = False,
     precision: Annotated[Literal["fp32", "int8", "all"], typer.Option(help="what to ship; all are checked")] = "int8",
     version: Annotated[str, typer.Option(help="version in the manifest")] = "0.1.0",
 ) -> None:
@@ -160,7 +165,7 @@ def main(
     if not replaceable(output):
         raise typer.BadParameter(f"{output} exists and is not a package")
     try:
-        found = open_foreign(directory)
+        found = open_foreign(directory, shortlist, whole=full_vocabulary)
     except FileError as error:
         raise typer.BadParameter(str(error)) from error
     tags = tags_of(found, directions, tag or [])
@@ -174,6 +179,8 @@ def main(
             raise typer.BadParameter(f"{directory} is not imported: {error}") from error
         Console().print(ship(package, output, shipped))
     Console().print(f"licence: {found.licence}")
+    if found.model.shortlist is not None:
+        Console().print("translates to the sub-words of its shortlist; --full-vocabulary imports it without")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ SMALLEST = 1e-12
 """Keeps the scale of what is all zero from being zero."""
 LARGEST_BIAS = 2**30
 """Half of what int32 holds, so that a product can be added to the bias of a forbidden token."""
-BLOCKS = range(128, 31, -1)
-"""Sizes of the blocks in which the best tokens are looked for; the largest that divides the vocabulary is taken."""
+FEW = 4
+"""Rows up to which some rows of weights, gathered for each, are multiplied faster than all of them at once."""
 
 
 Cache = Literal["float32", "int8"]
@@ -79,6 +79,17 @@ class Layers(ABC):
     def project_tied(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
         """The same with the weights of the embedding called ``name``, which are stored once."""
         return self.project(x, name, weight, bias)
+
+    def project_some(self, x: str, name: str, weight: np.ndarray, ids: str) -> str:
+        """Some of the outputs, others for each row and without a bias: ``x [N, I], ids [N, K] -> [N, K]``."""
+        g = self.graph
+        few = g.op("LessOrEqual", g.size(x, 0), g.constant(FEW))
+        some, every = self.products(x, name, weight)
+        return g.either(few, lambda: some(ids), lambda: g.op("GatherElements", every(), ids, axis=1))
+
+    @abstractmethod
+    def products(self, x: str, name: str, weight: np.ndarray) -> tuple[Callable[[str], str], Callable[[], str]]:
+        """Of ``x [N, I]`` with some rows of ``weight [O, I]``, ``ids [N, K] -> [N, K]``, and with all, ``[N, O]``."""
 
     @abstractmethod
     def embed(self, ids: str, name: str, weight: np.ndarray, factor: float | np.ndarray) -> str:
@@ -149,6 +160,14 @@ class Float32Layers(Layers):
         weights = self.graph.weight(f"{name}.weight", weight), self.graph.weight(f"{name}.bias", bias)
         return self.graph.op("Gemm", x, *weights, transB=1)
 
+    def products(self, x: str, name: str, weight: np.ndarray) -> tuple[Callable[[str], str], Callable[[], str]]:
+        g, rows = self.graph, self.graph.weight(f"{name}.weight", weight)
+        column = g.unsqueeze(x, 2)  # [N, I, 1]
+        return (
+            lambda ids: g.squeeze(g.op("MatMul", g.op("Gather", rows, ids), column), 2),
+            lambda: g.op("Gemm", x, rows, transB=1),
+        )
+
     def embed(self, ids: str, name: str, weight: np.ndarray, factor: float | np.ndarray) -> str:
         g = self.graph
         rows = g.op("Gather", g.weight(f"{name}.weight", weight), ids)
@@ -218,6 +237,24 @@ class Int8Layers(Layers):
         inputs = [levels, scale, zero_point, *weights, constants[0], g.weight(f"{name}.bias", constants[1])]
         return g.op("QGemm", *inputs, domain=MICROSOFT, transB=1)
 
+    def products(self, x: str, name: str, weight: np.ndarray) -> tuple[Callable[[str], str], Callable[[], str]]:
+        """Levels by levels in both, so that processors on which such a product saturates do it alike."""
+        g, (levels, scales) = self.graph, quantize(weight, self.own.get(name))
+        inputs, scale, zero_point = self.quantized(x, name)
+        rows, steps = g.weight(f"{name}.weight", levels), g.weight(f"{name}.scale", scales)
+        zeros = g.weight(f"{name}.zero_point", np.zeros(len(scales), np.int8))
+        line = g.unsqueeze(inputs, 1)  # [N, 1, I]
+
+        def some(ids: str) -> str:
+            columns = g.transpose(g.op("Gather", rows, ids), 0, 2, 1)  # [N, I, K]
+            own = g.number(scales[0]) if (scales == scales[0]).all() else g.unsqueeze(g.op("Gather", steps, ids), 1)
+            return g.squeeze(g.op("MatMulIntegerToFloat", line, columns, scale, own, zero_point, domain=MICROSOFT), 1)
+
+        def every() -> str:
+            return g.op("QGemm", inputs, scale, zero_point, rows, steps, zeros, domain=MICROSOFT, transB=1)
+
+        return some, every
+
     def feed_forward(self, x: str, name: str, up: nn.Linear, down: nn.Linear, activation: Activation = "relu") -> str:
         """What is below zero is cut where hidden values become uint8, whose zero point is zero: that is the ReLU."""
         if activation != "relu":
@@ -234,29 +271,3 @@ class Int8Layers(Layers):
 
 MakeLayers = Callable[[Graph], Layers]
 """How the graphs of one precision get their layers."""
-
-
-def best(graph: Graph, logits: str, vocabulary: int) -> None:
-    """The contract's ``next_ids`` and ``next_scores``, ``[B, K]``: the likeliest tokens and their log-probabilities.
-
-    K is an input, since greedy decoding should not pay for a beam. ``logits [B, vocabulary]``. The K best tokens are in
-    the K blocks with the largest maxima: to look there only is faster than to sort a whole row.
-    """
-    g = graph
-    count = g.input("top_k", "int64", [1])
-    # ReduceLogSumExp would touch fewer numbers, but the CPU provider takes ten times as long for it.
-    scores = g.op("LogSoftmax", logits, axis=-1)
-    size = next((size for size in BLOCKS if vocabulary % size == 0), None)
-    if size is None:
-        values, ids = g.many("TopK", [scores, count], 2, axis=-1)
-    else:
-        blocks = g.reshape(scores, [0, -1, size])
-        maxima = g.op("ReduceMax", blocks, g.constant([2]), keepdims=0)
-        fewer = g.op("Min", count, g.constant([vocabulary // size]))
-        block = g.many("TopK", [maxima, fewer], 2, axis=-1)[1]  # [B, K]
-        found = g.reshape(g.op("GatherND", blocks, g.unsqueeze(block, 2), batch_dims=1), [0, -1])
-        values, place = g.many("TopK", [found, count], 2, axis=-1)
-        first = g.op("GatherElements", block, g.op("Div", place, g.constant(size)), axis=1)
-        ids = g.op("Add", g.op("Mul", first, g.constant(size)), g.op("Mod", place, g.constant(size)))
-    g.output(ids, "next_ids", "int64", ["batch", "k"])
-    g.output(values, "next_scores", "float32", ["batch", "k"])

@@ -25,7 +25,7 @@ class PackageError(Exception):
 
 
 class Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
 class File(Record):
@@ -37,7 +37,8 @@ class File(Record):
 class TensorSpec(Record):
     """A tensor that travels from the encoder to the decoder, or from step to step.
 
-    ``shape`` has numbers and names: ``batch``, ``source`` (positions of the source) and ``time`` (decoded so far).
+    ``shape`` has numbers and names: ``batch``, ``source`` (positions of the source), ``time`` (decoded so far) and
+    those of :attr:`Graphs.axes`, along which sentences have different sizes, too.
     A state with a ``time`` axis starts empty and has room for the longest target. The decoder writes one entry of each
     row of a state with a ``time`` or ``source`` axis, and is meant to do so in place: input and output may be the same
     memory. Every other state is new with each step, in memory of its own.
@@ -47,7 +48,7 @@ class TensorSpec(Record):
     dtype: Literal["float32", "int8", "int32"]
     shape: list[int | str]
     pad: float = 0.0
-    """What stands where a row has no source position."""
+    """What stands where a row is shorter than others."""
 
     @property
     def grows(self) -> bool:
@@ -112,6 +113,8 @@ class Graphs(Record):
     """What both graphs refer to by this name, in the same directory."""
     memory: list[TensorSpec]
     state: list[TensorSpec]
+    axes: dict[str, int] = {}
+    """Axes of memory that are neither ``batch`` nor ``source``, and the largest size of each."""
 
 
 class OtherFormat(BaseModel):

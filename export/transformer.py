@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
+from export.best import best
 from export.graph import ELEMENT, Graph, Shape
-from export.linear import Cache, Layers, MakeLayers, array, best
+from export.linear import Cache, Layers, MakeLayers, array
 from export.package import TensorSpec
 from export.weights import Weights
 from models.attention import MultiHeadAttention

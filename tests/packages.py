@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from export.best import best
 from export.build import build as build_package
 from export.graph import Graph
-from export.linear import best
 from export.package import Alignment, File, Graphs, Manifest, Package, Special, TensorSpec
 from export.weights import Weights
 from models import checkpoint
@@ -108,8 +108,8 @@ def markov_package(path: Path, table: np.ndarray, max_length: int = 40) -> Packa
     best(decoder, decoder.op("Gather", decoder.weight("table", logits), token), len(table))
     encoder.save(path / "encoder.onnx")
     decoder.save(path / "decoder.onnx")
-    files = {part: File(name=f"{part}.onnx", sha256="") for part in ("encoder", "decoder")}
-    graphs = Graphs(**files, weights=File(name="weights.bin", sha256=""), memory=[memory], state=[])
+    first, step, numbers = (File(name=name, sha256="") for name in ("encoder.onnx", "decoder.onnx", "weights.bin"))
+    graphs = Graphs(encoder=first, decoder=step, weights=numbers, memory=[memory], state=[])
     manifest = Manifest(
         name="markov",
         version="0",

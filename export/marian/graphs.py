@@ -3,13 +3,24 @@
 import numpy as np
 from torch import nn
 
+from export.best import best, best_of
 from export.graph import Graph
-from export.linear import LEVELS, STEPS, Cache, Layers, MakeLayers, Range, array, best
+from export.linear import LEVELS, STEPS, Cache, Layers, MakeLayers, Range, array
+from export.marian.candidates import AXIS, biases, candidates, longest, specs_of
 from export.marian.model import Activated, Around, DecoderLayer, EncoderLayer, Marian
 from export.package import TensorSpec
-from export.transformer import ATTENTIONS, AttentionGraphs, caches_of, memory_of
+from export.transformer import ATTENTIONS, AttentionGraphs, caches_of
+from export.transformer import memory_of as attended
 from export.weights import Weights
 from models.attention import MultiHeadAttention
+
+
+def memory_of(model: Marian) -> list[TensorSpec]:
+    return [*attended(), *([] if model.shortlist is None else specs_of(model.start))]
+
+
+def axes_of(model: Marian) -> dict[str, int]:
+    return {} if model.shortlist is None else {AXIS: longest(model.shape.target_vocabulary)}
 
 
 def state_of(model: Marian, cache: Cache) -> list[TensorSpec]:
@@ -109,6 +120,12 @@ class MarianGraphs(AttentionGraphs):
             x = self.encoder_layer(layers, x, f"encoder.{i}", layer, shape, bias)
         x = self.after(layers, x, embedded, "encoder", model.encoder_edge)
         self.keep(layers, x, lengths, shape, [layer.cross_attention for layer in model.decoder])
+        if model.shortlist is not None:
+            vocabulary = self.shape.target_vocabulary
+            found = candidates(g, model.shortlist, source, lengths, vocabulary, model.start)
+            values = found, biases(g, found, array(model.output.bias))
+            for value, spec in zip(values, specs_of(model.start), strict=True):
+                g.output_of(value, spec)
         if self.shape.recurrent:
             rows = g.op("Concat", g.op("Shape", lengths), g.constant([self.size]), axis=0)
             for spec in state_of(model, layers.cache)[: len(model.decoder)]:
@@ -131,7 +148,7 @@ class MarianGraphs(AttentionGraphs):
         layers, model = self.layers(g), self.model
         token = g.input("token", "int64", ["batch"])
         position = g.input("position", "int32", ["batch"])
-        for spec in (*memory_of(), *state_of(model, layers.cache)):
+        for spec in (*memory_of(model), *state_of(model, layers.cache)):
             g.input_of(spec)
         positions = g.op("Gather", g.weight("positions", self.positions), position)
         embedded = g.op("Add", self.embed_target(layers, token), positions)  # [B, size]
@@ -144,8 +161,18 @@ class MarianGraphs(AttentionGraphs):
             if i == alignment:
                 self.align(g, weights, self.shape.alignment_head)
         x = self.after(layers, x, embedded, "decoder", model.decoder_edge)
-        best(g, self.project(layers, x), self.shape.target_vocabulary)
+        self.choose(layers, x)
         return g
+
+    def choose(self, layers: Layers, x: str) -> None:
+        """The best tokens after ``[B, size]``."""
+        model, output = self.model, self.model.output
+        if model.shortlist is None:
+            best(layers.graph, self.project(layers, x), self.shape.target_vocabulary)
+            return
+        name, [found, bias] = "embedding" if model.tied else "output", [spec.name for spec in specs_of(model.start)]
+        logits = layers.graph.op("Add", layers.project_some(x, name, array(output.weight), found), bias)
+        best_of(layers.graph, logits, found, model.start)
 
     def project(self, layers: Layers, x: str) -> str:
         """``[B, size]`` to the logits ``[B, vocabulary]``."""

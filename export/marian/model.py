@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.marian.architecture import Architecture
+from export.marian.shortlist import Shortlist
 from models.attention import MultiHeadAttention, SelfAttention
 from models.transformer import FeedForward
 from models.translator import Tensors, Translator, length_mask
@@ -150,6 +151,8 @@ class Marian(Translator):
         self.output = nn.Linear(shape.size, shape.target_vocabulary)
         self.multipliers: dict[nn.Module, Multipliers] = {}
         """Of the layers whose weights were 8-bit already."""
+        self.shortlist: Shortlist | None = None
+        """With one, a sentence is translated to the sub-words that it has for it."""
 
     @property
     def tied(self) -> bool:
@@ -172,6 +175,10 @@ class Marian(Translator):
             memory[f"memory.key.{i}"], memory[f"memory.value.{i}"] = reader.cross_attention.project(x)
             if reader.unit is not None:
                 state[f"state.cell.{i}"] = x.new_zeros(len(x), self.shape.size)
+        if self.shortlist is not None:
+            memory["memory.candidates"] = torch.zeros(len(source), self.shape.target_vocabulary, dtype=torch.bool)
+            for row, (ids, length) in enumerate(zip(source.numpy(), source_lengths.tolist(), strict=True)):
+                memory["memory.candidates"][row, self.shortlist.of(ids[:length])] = True
         return memory, state
 
     def step(self, token: Tensor, position: int, memory: Tensors, state: Tensors) -> tuple[Tensor, Tensors, Tensor]:
@@ -189,5 +196,7 @@ class Marian(Translator):
             new_state.update(zip(names, new, strict=True))
             attention.append(weights)
         logits = self.output(self.decoder_edge.after(x, embedded))
+        if "memory.candidates" in memory:
+            logits = logits.masked_fill(~memory["memory.candidates"], -torch.inf)
         weights, head = attention[self.shape.alignment_layer], self.shape.alignment_head
         return logits, new_state, weights.mean(dim=1) if head is None else weights[:, head]

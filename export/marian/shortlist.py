@@ -19,6 +19,15 @@ class Shortlist:
     words: np.ndarray
     """The lists one after the other."""
 
+    def having(self, token: int, *, own: bool) -> "Shortlist":
+        """The same with ``token`` in every list and, with ``own``, each sub-word in its own: it may be carried over."""
+        counts = np.diff(self.offsets)
+        sources = np.arange(len(counts))
+        words, offsets = self.words, self.offsets
+        for more in (np.full_like(sources, token), *([sources] if own else [])):
+            words, offsets = np.insert(words, offsets[:-1], more), offsets + np.arange(len(offsets))
+        return Shortlist(self.first, offsets, words)
+
     def of(self, sources: np.ndarray) -> np.ndarray:
         """Target sub-words for a sentence, in order."""
         lists = [self.words[self.offsets[source] : self.offsets[source + 1]] for source in np.unique(sources).tolist()]

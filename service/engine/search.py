@@ -135,9 +135,10 @@ class Search:
         found = []
         for row in np.flatnonzero(log_probs > -np.inf).tolist():
             banned = self.banned(row)
-            for token, score in zip(ids[row].tolist(), scores[row].tolist(), strict=True):
-                if token not in banned:
-                    found.append(Candidate(float(log_probs[row]) + score, row, token))
+            ways = dict(zip(ids[row].tolist(), scores[row].tolist(), strict=True))
+            # Of few candidates all may be banned: then the end, which is always one, is not.
+            left = [token for token, score in ways.items() if token not in banned and score > -np.inf] or [self.eos]
+            found += [Candidate(float(log_probs[row]) + ways[token], row, token) for token in left]
         return sorted(found, key=lambda candidate: -candidate.log_prob)
 
     def choose(self, log_probs: np.ndarray, ids: np.ndarray, scores: np.ndarray) -> Moves:

@@ -1,7 +1,7 @@
 """Rows being decoded, side by side in fixed buffers: joining, leaving and re-ordering copy one row, never the batch."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from export.package import Graphs, Manifest, TensorSpec
 
 GRAIN = 16
-"""Source positions by which buffers grow and shrink: few shapes, little padding."""
+"""Entries by which buffers grow and shrink along an axis: few shapes, little padding."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -37,20 +37,30 @@ class Slots:
 
     Buffers are ``[capacity, ...]``, so the rows in use are a contiguous prefix that ONNX Runtime reads, and appends to,
     in place. There is room for the longest source and target from the start, all of it touched, so that nothing grows
-    later; memory is laid out as wide as the longest source in use.
+    later; memory is laid out as wide as the longest source in use, and so along every other axis that differs.
     """
 
     def __init__(self, manifest: Manifest, graphs: Graphs, capacity: int) -> None:
         self.manifest, self.capacity, self.active = manifest, capacity, 0
-        self.source = GRAIN
-        """Source positions that the memory has room for."""
         self.layout = 0
         """Changes when a buffer is another one than before."""
         longest = manifest.max_length
+        self._specs = [*graphs.memory, *graphs.state]
+        self._longest = {"source": longest, **graphs.axes}
+        self._measured = [
+            (str(axis), spec.name, place)
+            for spec in self._specs
+            for place, axis in enumerate(spec.shape)
+            if axis in graphs.axes
+        ]
+        """Axes but that of the source, which has lengths, and where a row's size along them is seen."""
+        self.width = dict.fromkeys(self._longest, GRAIN)
+        """Entries that the memory has room for along each axis."""
+        self.sizes = {axis: np.zeros(capacity, np.int64) for axis in self._longest}
+        """Of each row along each axis."""
         self.token = np.zeros(capacity, np.int64)
         """The token each row reads next."""
         self.position = np.zeros(capacity, np.int32)
-        self.source_length = np.zeros(capacity, np.int64)
         self.log_prob = np.zeros(capacity, np.float64)
         self.before = np.zeros(capacity, np.float64)
         """``log_prob`` without the last token, of rows that were given one by :meth:`replace`."""
@@ -63,14 +73,17 @@ class Slots:
         self.trail = np.zeros((capacity, longest), np.int32)
         """The slot that each row was in when it was at a position: what follows a row instead of its attention."""
         self._rows = np.arange(capacity)
-        self._scalars = (self.token, self.position, self.source_length, self.log_prob, self.before)
-        self._specs = [*graphs.memory, *graphs.state]
-        self._own = [spec for spec in graphs.state if "source" not in spec.shape]
+        self._scalars: tuple[np.ndarray, ...] = (
+            self.token,
+            self.position,
+            self.log_prob,
+            self.before,
+            *self.sizes.values(),
+        )
+        self._own = [spec for spec in graphs.state if not self._longest.keys() & set(spec.shape)]
         """What differs between hypotheses of one sentence."""
         self._shared = [spec for spec in self._specs if spec not in self._own]
-        self._room = {
-            spec.name: filled(self._shape(spec, rounded(longest)), spec.pad, spec.dtype) for spec in self._specs
-        }
+        self._room = {spec.name: filled(self._shape(spec, self._longest), spec.pad, spec.dtype) for spec in self._specs}
         self.buffers = {spec.name: self._laid_out(spec) for spec in self._specs}
 
     @property
@@ -79,31 +92,39 @@ class Slots:
         arrays = [*self._room.values(), *self._scalars, self.tokens, self.attention, self.trail]
         return sum(array.nbytes for array in arrays)
 
-    def _shape(self, spec: TensorSpec, source: int) -> list[int]:
-        sizes = {"batch": self.capacity, "source": source, "time": self.manifest.max_length}
+    @property
+    def source(self) -> int:
+        """Source positions that there is room for."""
+        return self.width["source"]
+
+    def _shape(self, spec: TensorSpec, width: Mapping[str, int]) -> list[int]:
+        sizes = {"batch": self.capacity, "time": self.manifest.max_length}
+        sizes |= {axis: rounded(size) for axis, size in width.items()}
         return [sizes[axis] if isinstance(axis, str) else axis for axis in spec.shape]
 
     def _laid_out(self, spec: TensorSpec) -> np.ndarray:
         """A tensor as wide as it is now, at the beginning of its room."""
-        shape = self._shape(spec, self.source)
+        shape = self._shape(spec, self.width)
         return self._room[spec.name].reshape(-1)[: math.prod(shape)].reshape(shape)
 
     @staticmethod
-    def _part(spec: TensorSpec, axis: str, length: int) -> tuple[slice, ...]:
-        """Of one row, the first ``length`` entries along ``axis``."""
-        return tuple(slice(length) if name == axis else slice(None) for name in spec.shape[1:])
+    def _part(spec: TensorSpec, sizes: Mapping[str, int]) -> tuple[slice, ...]:
+        """Of one row, the first so many entries along some axes."""
+        return tuple(slice(sizes.get(str(axis))) for axis in spec.shape[1:])
 
-    def fit(self, length: int) -> None:
-        """Make room for a source of ``length`` positions beside those in use; give room back that nobody needs."""
-        need = max(length, int(self.source_length[: self.active].max(initial=1)))
-        size = rounded(need)
-        if size == self.source or size == self.source - GRAIN:
+    def fit(self, sizes: Mapping[str, int]) -> None:
+        """Make room for a row of such sizes beside those in use; give room back that nobody needs."""
+        kept: dict[str, int] = {}
+        for axis, size in sizes.items():
+            need = rounded(max(size, int(self.sizes[axis][: self.active].max(initial=1))))
+            if need not in (self.width[axis], self.width[axis] - GRAIN):
+                kept[axis], self.width[axis] = min(need, self.width[axis]), need
+        if not kept:
             return
-        kept, self.source = min(size, self.source), size
         self.layout += 1
         for spec in self._shared:
-            if "source" in spec.shape:
-                part = self._part(spec, "source", kept)
+            if kept.keys() & set(spec.shape):
+                part = self._part(spec, kept)
                 old = self.buffers[spec.name][: self.active, *part].copy()
                 new = self.buffers[spec.name] = self._laid_out(spec)
                 new[: self.active] = spec.pad
@@ -111,8 +132,9 @@ class Slots:
 
     def join(self, encoded: Encoded, row: int, copies: int) -> list[int]:
         """Put row ``row`` of an encoded batch into ``copies`` new slots."""
-        length = int(encoded.lengths[row])
-        self.fit(length)
+        sizes = {"source": int(encoded.lengths[row])}
+        sizes |= {axis: encoded.tensors[name].shape[place] for axis, name, place in self._measured}
+        self.fit(sizes)
         slots = list(range(self.active, self.active + copies))
         new = slice(self.active, self.active + copies)
         self.active += copies
@@ -120,16 +142,15 @@ class Slots:
             if "time" in spec.shape:
                 continue
             buffer, value = self.buffers[spec.name], encoded.tensors[spec.name][row]
-            if "source" in spec.shape:
-                part = self._part(spec, "source", length)
+            part = self._part(spec, sizes)
+            if sizes.keys() & set(spec.shape):
                 buffer[new] = spec.pad
-                buffer[new, *part] = value[part]
-            else:
-                buffer[new] = value
+            buffer[new, *part] = value[part]
         self.token[new] = self.manifest.special.bos
         self.position[new] = 0
         self.log_prob[new] = 0.0
-        self.source_length[new] = length
+        for axis, size in sizes.items():
+            self.sizes[axis][new] = size
         return slots
 
     def record(self, tokens: np.ndarray, scores: np.ndarray, attention: np.ndarray | None) -> None:
@@ -147,7 +168,7 @@ class Slots:
     def attention_of(self, slot: int, positions: np.ndarray) -> np.ndarray:
         """Of a row that has just been recorded, the attention at some of its positions: ``[positions, source]``."""
         first = self.steps - int(self.position[slot])
-        steps, length = (first + positions) % len(self.attention), int(self.source_length[slot])
+        steps, length = (first + positions) % len(self.attention), int(self.sizes["source"][slot])
         return self.attention[steps, self.trail[slot, positions], :length]
 
     def replace(self, slots: np.ndarray, tokens: np.ndarray, log_probs: np.ndarray, before: np.ndarray) -> None:
@@ -184,7 +205,7 @@ class Slots:
             for history in (self.tokens, self.trail):
                 history[slot, :length] = history[last, :length]
             for spec in self._specs:
-                buffer, part = self.buffers[spec.name], self._part(spec, "time", length)
+                buffer, part = self.buffers[spec.name], self._part(spec, {"time": length})
                 buffer[slot : slot + 1, *part] = buffer[last : last + 1, *part]
             for array in self._scalars:
                 array[slot] = array[last]

@@ -55,6 +55,15 @@ def firefox(directory: Path, kind: str = "int8", *, sides: int = 1) -> Path:
     return directory
 
 
+def write_shortlist(directory: Path, content: bytes | None = None) -> Path:
+    """Beside the files of :func:`firefox`: five words for each sub-word, unless the ``content`` says otherwise."""
+    random = np.random.default_rng(6)
+    size = len(pieces_of(next(directory.glob("*.spm"))))
+    path = directory / "lex.50.50.enpt.s2t.bin"
+    path.write_bytes(content or tiny.shortlist([random.choice(size, 5, replace=False).tolist() for _ in range(size)]))
+    return path
+
+
 def huggingface(directory: Path, tags: tuple[str, ...] = (), ending: float = 2.0, **options: object) -> MarianMTModel:
     """A model with random weights, saved where its vocabularies are; ``ending`` favours the end of a sentence."""
     directory.mkdir(parents=True)

@@ -6,8 +6,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from export.best import BLOCKS, best, best_of
 from export.graph import Graph
-from export.linear import BLOCKS, best
 from export.weights import Weights
 
 
@@ -54,3 +54,27 @@ def test_the_best_may_stand_anywhere(place: str, tmp_path: Path) -> None:
     session, _ = build(tmp_path, vocabulary)
     ids, _ = session.run(["next_ids", "next_scores"], {"logits": logits, "top_k": np.array([count])})
     assert ids[0].tolist() == chosen
+
+
+@pytest.mark.parametrize("count", [1, 4, 6, 9])
+def test_the_best_of_candidates_are_tokens_of_the_vocabulary(count: int, tmp_path: Path) -> None:
+    """More than there are come last, without a chance."""
+    graph, nothing = Graph("test", Weights(tmp_path / "weights.bin")), 1
+    logits, found = graph.input("logits", "float32", ["b", "c"]), graph.input("found", "int32", ["b", "c"])
+    best_of(graph, logits, found, nothing)
+    graph.save(tmp_path / "graph.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "graph.onnx"), providers=["CPUExecutionProvider"])
+    feeds = {
+        "found": np.array([[3, 30, 31, 50, 80, 81], [2, 4, 6, nothing, nothing, nothing]], np.int32),
+        "logits": np.array([[0, 3, 1, 5, 4, 2], [1, 3, 2, -np.inf, -np.inf, -np.inf]], np.float32),
+        "top_k": np.array([count]),
+    }
+    ids, scores = session.run(["next_ids", "next_scores"], feeds)
+    assert ids.tolist() == [
+        [50, 80, 30, 81, 31, 3, nothing, nothing, nothing][:count],
+        [4, 6, 2, *[nothing] * 6][:count],
+    ]
+    assert np.allclose(np.exp(scores[0, :6]), (np.exp([5, 4, 3, 2, 1, 0]) / np.exp(range(6)).sum())[:count])
+    assert np.allclose(np.exp(scores[1, :3]), (np.exp([3, 2, 1]) / np.exp([1, 2, 3]).sum())[:count])
+    assert (scores[0, 6:] == -np.inf).all()
+    assert (scores[1, 3:] == -np.inf).all()

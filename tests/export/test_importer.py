@@ -17,7 +17,7 @@ from export.package import Package
 from service.engine import Engine, Job
 from service.registry import Model
 from service.text.tokens import Tokenizer
-from tests.export.others import firefox, huggingface, train_vocabulary
+from tests.export.others import firefox, huggingface, train_vocabulary, write_shortlist
 from tests.packages import sentences
 
 app = typer.Typer()
@@ -81,6 +81,50 @@ def test_levels_of_quantised_weights_are_kept(student: tuple[Path, Path, Result]
     assert isinstance(table, Quantized)
     assert up.levels.tobytes() in stored
     assert table.levels.tobytes() in stored
+
+
+def test_a_shortlist_beside_the_model_is_used_unless_it_is_not_wanted(tmp_path: Path) -> None:
+    """fp32 is checked against PyTorch with the same shortlist: else nothing would be written."""
+    directory = firefox(tmp_path / "enpt")
+    lists = write_shortlist(directory)
+    texts = sentences(20, seed=4)
+    found = imported(directory, tmp_path / "found", "--name", "en-pt")
+    assert found.exit_code == 0, found.output
+    assert "its shortlist" in found.output
+    manifest = Package.open(tmp_path / "found").manifest
+    assert manifest.graphs["int8"].axes == {"candidates": 256}
+    assert manifest.graphs["int8"].memory[-1].pad == -np.inf
+    without = imported(directory, tmp_path / "without", "--name", "en-pt", "--full-vocabulary")
+    assert without.exit_code == 0, without.output
+    assert "its shortlist" not in without.output
+    assert Package.open(tmp_path / "without").manifest.graphs["int8"].axes == {}
+    elsewhere = lists.rename(tmp_path / "lists.bin")
+    named = imported(directory, tmp_path / "named", "--name", "en-pt", "--shortlist", str(elsewhere))
+    assert named.exit_code == 0, named.output
+    said = [translate(tmp_path / name, texts, "pt") for name in ("found", "without", "named")]
+    assert said[0] == said[2] != said[1]
+
+
+def test_a_shortlist_that_is_none_is_refused(tmp_path: Path) -> None:
+    """Every bit of the head matters, and so does the length."""
+    directory = firefox(tmp_path / "enpt")
+    lists = write_shortlist(directory)
+    content = lists.read_bytes()
+    for offset in (0, 16, 32, 40, 48):
+        lists.write_bytes(bytes([*content[:offset], content[offset] ^ 0xFF, *content[offset + 1 :]]))
+        with pytest.raises(FileError, match=r"lex\.50\.50"):
+            open_foreign(directory)
+    lists.write_bytes(content[:-1])
+    result = imported(directory, tmp_path / "package", "--name", "en-pt")
+    assert result.exit_code == 2
+    assert not (tmp_path / "package").exists()
+    lists.write_bytes(content)
+    (directory / "lex.other.bin").write_bytes(content)
+    with pytest.raises(FileError, match="it has 2 files"):
+        open_foreign(directory)
+    huggingface(tmp_path / "opus")
+    with pytest.raises(FileError, match="no part of a model of the transformers library"):
+        open_foreign(tmp_path / "opus", lists)
 
 
 def test_a_model_of_several_targets_has_tags(tmp_path: Path) -> None:

@@ -18,6 +18,14 @@ def test_words_of_a_sentence(tmp_path: Path) -> None:
     assert found.of(np.array([2])).tolist() == [0, 1, 2]
 
 
+def test_what_every_sentence_has(tmp_path: Path) -> None:
+    (tmp_path / "lex.bin").write_bytes(tiny.shortlist(LISTS, first=0))
+    found = read_shortlist(tmp_path / "lex.bin", sources=4, targets=10)
+    assert found.having(8, own=False).of(np.array([1, 3])).tolist() == [6, 7, 8, 9]
+    own = found.having(8, own=True)
+    assert [own.of(np.array([source])).tolist() for source in range(4)] == [[0, 5, 8], [1, 6, 7, 8], [2, 8], [3, 8, 9]]
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [

@@ -30,7 +30,7 @@ class Oracle:
             }
             result = self.decoder.run(self.decoder.decoder, {**before, **step})
             after = before | {spec.name: result[f"next_{spec.name}"] for spec in self.decoder.specs.state}
-            log_probs = np.empty(self.vocabulary)
+            log_probs = np.full(self.vocabulary, -np.inf)
             log_probs[result["next_ids"][0]] = result["next_scores"][0]
             self._known[tokens] = log_probs, result["attention"][0], after
         return self._known[tokens]

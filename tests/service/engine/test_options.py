@@ -13,7 +13,7 @@ from tests.service.engine.helpers import running, translate, translate_alone
 from tests.service.engine.reference import Oracle, assert_same, oracles, repeats, search
 
 
-def mixed(sources: list[list[int]]) -> list[Job]:
+def mixed(sources: list[list[int]], vocabulary: int = 300) -> list[Job]:
     """Jobs that differ in everything."""
     random = np.random.default_rng(8)
 
@@ -28,7 +28,7 @@ def mixed(sources: list[list[int]]) -> list[Job]:
             min_length=int(random.choice([0, 0, 5])),
             length_penalty=float(random.choice([0.0, 0.6, 1.0, 2.0])),
             no_repeat_ngram=int(random.choice([0, 0, 1, 3])),
-            prefix=tuple(random.integers(6, 300, size=random.choice([0, 0, 1, 4])).tolist()),
+            prefix=tuple(random.integers(6, vocabulary, size=random.choice([0, 0, 1, 4])).tolist()),
             repetition_guard=bool(random.integers(2)),
         )
 

@@ -61,7 +61,7 @@ def test_a_slot_keeps_nothing_of_the_row_before(session: Session, slots: Slots, 
     slots.leave(0)
     slots.join(short, 0, 1)
     assert filled(slots, specs, 0, short, 0)
-    assert (slots.log_prob[0], slots.position[0], slots.source_length[0]) == (0.0, 0, len(SHORT))
+    assert (slots.log_prob[0], slots.position[0], slots.sizes["source"][0]) == (0.0, 0, len(SHORT))
 
 
 def test_the_source_axis_grows_and_shrinks_by_need(session: Session, slots: Slots, specs: list[TensorSpec]) -> None:
@@ -75,10 +75,10 @@ def test_the_source_axis_grows_and_shrinks_by_need(session: Session, slots: Slot
     assert all(filled(slots, specs, row, each, 0) for row, each in enumerate((short, middle, long)))
     slots.leave(2)
     layout = slots.layout
-    slots.fit(1)
+    slots.fit({"source": 1})
     assert (slots.source, slots.layout) == (3 * GRAIN, layout)  # one grain less is not worth the copy
     slots.leave(1)
-    slots.fit(1)
+    slots.fit({"source": 1})
     assert (slots.source, slots.layout) == (GRAIN, layout + 1)
     assert filled(slots, specs, 0, short, 0)
     for spec in specs:
