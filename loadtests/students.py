@@ -65,12 +65,13 @@ def fetched(directory: Path) -> dict[str, Path]:
     return {name: next((directory / INSIDE).glob(f"{pair}-*")) for name, pair in STUDENTS.items()}
 
 
-def reference(directory: Path, model: bytes | None = None) -> Any:
-    """fxtranslate with the model in ``directory``, or another with its vocabulary."""
+def reference(directory: Path, model: bytes | None = None, *, whole: bool = False) -> Any:
+    """fxtranslate with the model in ``directory``, or another with its vocabulary; ``whole``: without its shortlist."""
     from fxtranslate import Translator  # noqa: PLC0415 - compiled, and needed by this command only
 
     vocabulary = next(directory.glob("vocab.*.spm")).read_bytes()
-    return Translator(model or next(directory.glob("model.*.bin")).read_bytes(), vocabulary, vocabulary)
+    shortlist = None if whole else next(directory.glob("lex.*.bin")).read_bytes()
+    return Translator(model or next(directory.glob("model.*.bin")).read_bytes(), vocabulary, vocabulary, shortlist)
 
 
 def dequantised(path: Path) -> bytes:
@@ -87,11 +88,16 @@ def dequantised(path: Path) -> bytes:
     return b"".join([*parts, struct.pack("<Q", 0), *(np.ascontiguousarray(values).tobytes() for *_, values in items)])
 
 
-def packaged(directory: Path, name: str, path: Path) -> Package:
-    """The imported package in both precisions, made where it is not there yet."""
+def packaged(directory: Path, name: str, path: Path, *, whole: bool = False) -> Package:
+    """The imported package in both precisions, with its shortlist or without, made where it is not there yet."""
     if not path.exists():
-        importer.main(directory, name, path, precision="all")
+        importer.main(directory, name, path, precision="all", full_vocabulary=whole)
     return Package.open(path)
+
+
+def both(directory: Path, name: str, models: Path) -> tuple[Package, Package]:
+    """The package with its shortlist and the one without."""
+    return packaged(directory, name, models / name), packaged(directory, name, models / f"{name}-whole", whole=True)
 
 
 def jobs(package: Package, texts: Sequence[str]) -> list[Job]:
@@ -113,13 +119,18 @@ def likeness(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, Any]:
     return {"sentences": len(ours), "equal": round(same / len(ours), 4), "chrf": round(score, 2)}
 
 
-def compare(directory: Path, package: Package, texts: Sequence[str], floats: int) -> dict[str, Any]:
-    """Both engines in both precisions. Returns the translations of the other one's 8 bits, too."""
-    engine = reference(directory)
-    theirs = [engine.translate(text) for text in texts]
+def compare(directory: Path, packages: tuple[Package, Package], texts: Sequence[str], floats: int) -> dict[str, Any]:
+    """Both engines in both precisions, with the shortlist and without.
+
+    Returns the translations of the other one's 8 bits, too.
+    """
+    engine, all_of_it = reference(directory), reference(directory, whole=True)
+    theirs, wholly = ([each.translate(text) for text in texts] for each in (engine, all_of_it))
     exact = reference(directory, dequantised(next(directory.glob("model.*.bin"))))
     slowly = [exact.translate(text) for text in texts[:floats]]
-    ours = {precision: translate(package, precision, texts) for precision in ("int8", "fp32")}
+    ours, full = (
+        {precision: translate(package, precision, texts) for precision in ("int8", "fp32")} for package in packages
+    )
     return {
         "theirs": theirs,
         "backend": engine.backend(),
@@ -128,6 +139,10 @@ def compare(directory: Path, package: Package, texts: Sequence[str], floats: int
         "our 32 bits, their 32 bits": likeness(ours["fp32"][:floats], slowly),
         "our 8 bits, our 32 bits": likeness(ours["int8"], ours["fp32"]),
         "their 8 bits, their 32 bits": likeness(theirs[:floats], slowly),
+        "our 8 bits with the shortlist, without": likeness(ours["int8"], full["int8"]),
+        "our 32 bits with the shortlist, without": likeness(ours["fp32"], full["fp32"]),
+        "their 8 bits with the shortlist, without": likeness(theirs, wholly),
+        "our 8 bits, their 8 bits, both without": likeness(full["int8"], wholly),
     }
 
 
@@ -173,7 +188,7 @@ def main(
     texts = [line.split("\t")[0] for line in sentences.read_text(encoding="utf-8").splitlines()[:count]]
     rows: dict[str, dict[str, Any]] = {}
     for name, directory in directories.items():
-        rows[name] = compare(directory, packaged(directory, name, models / name), texts, floats)
+        rows[name] = compare(directory, both(directory, name, models), texts, floats)
         texts = rows[name].pop("theirs")  # Portuguese now
     report = describe("fxtranslate", "onnxruntime", "sentencepiece", "sacrebleu") | {
         "set": sentences.name,

@@ -5,7 +5,7 @@ import pytest
 
 from export.foreign import open_foreign
 from export.importer import build, draw
-from export.package import Package
+from export.package import Package, Precision
 from service.engine import Job
 from service.engine.session import Session
 from service.engine.slots import Slots
@@ -79,7 +79,7 @@ def test_targets_are_made_of_candidates(package: Package, sources: list[list[int
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_every_option_in_any_company(package: Package, sources: list[list[int]], precision: str) -> None:
+def test_every_option_in_any_company(package: Package, sources: list[list[int]], precision: Precision) -> None:
     """Prefixes have sub-words that are no candidates, beams and bans ask for more than there are few of."""
     vocabulary = package.manifest.graphs["fp32"].axes["candidates"]
     jobs = mixed(sources, VOCABULARY - 20)
