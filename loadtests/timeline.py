@@ -28,7 +28,7 @@ from loadtests.machine import ROOT, describe
 from loadtests.sets import SOURCES, read_sets
 from service.engine import Event, Hypothesis, Job
 
-SHIPPED = ROOT / "models" / "trained" / "transformer-en-fr"
+SHIPPED = ROOT / "models" / "trained" / "transformer-en-fr-de"
 PILOT = 128
 """Sentences that are there at once to find out what the engine can do."""
 SHORT_COLORS, LONG_COLORS = ("#e4572e", "#f0805c"), ("#5f8cc4", "#8fb0d9", "#b9cee8")

@@ -297,12 +297,12 @@ class LanguagesReply(Reply):
 
 
 class PackageReport(Reply):
-    package: str = Field(description="Its directory", examples=["transformer-en-fr"])
+    package: str = Field(description="Its directory", examples=["transformer-en-fr-de"])
     outcome: Literal["loaded", "unchanged", "failed", "removed"] = Field(
         description="`failed`: what served in its place so far goes on serving"
     )
     serving: str | None = Field(
-        description="Name and version of what serves in its place now", examples=["transformer-en-fr 0.2.0"]
+        description="Name and version of what serves in its place now", examples=["transformer-en-fr-de 1.0.0"]
     )
     error: str | None = Field(description="Why it failed; names the file that is wrong")
 

@@ -128,9 +128,13 @@ def test_deepl_has_no_glossaries(official: deepl.DeepLClient) -> None:
 
 
 def test_deepl_lists(official: deepl.DeepLClient) -> None:
-    assert [(each.code, each.name) for each in official.get_source_languages()] == [("EN", "English"), ("FR", "French")]
+    assert [(each.code, each.name) for each in official.get_source_languages()] == [
+        ("DE", "German"),
+        ("EN", "English"),
+        ("FR", "French"),
+    ]
     targets = official.get_target_languages()
-    assert [each.code for each in targets] == ["EN-GB", "EN-US", "FR"]
+    assert [each.code for each in targets] == ["DE", "EN-GB", "EN-US", "FR"]
     assert not any(each.supports_formality for each in targets)
 
 
@@ -164,7 +168,8 @@ def test_libretranslatepy(server: Server) -> None:
     best, *_ = client.detect(FRENCH)
     assert best["language"] == "fr"
     assert best["confidence"] > 90
-    assert {each["code"]: each["targets"] for each in client.languages()} == {"en": ["fr"], "fr": ["en"]}
+    targets = {each["code"]: sorted(each["targets"]) for each in client.languages()}
+    assert targets == {"de": ["en", "fr"], "en": ["de", "fr"], "fr": ["de", "en"]}
 
 
 def test_libretranslatepy_reads_refusals(tokenizer: Tokenizer, keys: tuple[str, str]) -> None:

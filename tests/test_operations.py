@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, key: tuple[str, str]) -> It
     path = tmp_path_factory.mktemp("operated")
     (path / "keys").write_text(key[1])
     models = shutil.copytree(ROOT / "models" / "trained", path / "models")
-    shutil.rmtree(models / "bahdanau-en-fr")
+    shutil.rmtree(models / "bahdanau-en-fr-de")
     settings: dict[str, object] = {
         "models_dir": models,
         "keys_file": path / "keys",
@@ -89,21 +89,21 @@ def test_every_line_is_json_and_none_has_the_text(server: Server, client: httpx.
 
 def test_packages_are_swapped_while_clients_are_served(server: Server, client: httpx.Client) -> None:
     models = server.log.parent.parent / "models"
-    shutil.copytree(ROOT / "models" / "trained" / "bahdanau-en-fr", models / "bahdanau-en-fr")
-    (models / "bahdanau-en-fr" / "weights.int8.bin").write_bytes(b"cut")
+    shutil.copytree(ROOT / "models" / "trained" / "bahdanau-en-fr-de", models / "bahdanau-en-fr-de")
+    (models / "bahdanau-en-fr-de" / "weights.int8.bin").write_bytes(b"cut")
     texts = [f"I have {number} cats in the garden." for number in range(200)]
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(client.post, "/v1/translate", json=FINE | {"text": text}) for text in texts]
         first = client.post("/v1/models/reload").json()["packages"]
-        shutil.rmtree(models / "bahdanau-en-fr")
-        shutil.copytree(ROOT / "models" / "trained" / "bahdanau-en-fr", models / "bahdanau-en-fr")
+        shutil.rmtree(models / "bahdanau-en-fr-de")
+        shutil.copytree(ROOT / "models" / "trained" / "bahdanau-en-fr-de", models / "bahdanau-en-fr-de")
         second = client.post("/v1/models/reload").json()["packages"]
         assert [each.result().status_code for each in asked] == [200] * len(texts)
     assert [(each["package"], each["outcome"]) for each in first] == [
-        ("bahdanau-en-fr", "failed"),
-        ("transformer-en-fr", "unchanged"),
+        ("bahdanau-en-fr-de", "failed"),
+        ("transformer-en-fr-de", "unchanged"),
     ]
-    assert str(models / "bahdanau-en-fr" / "weights.int8.bin") in first[0]["error"]
+    assert str(models / "bahdanau-en-fr-de" / "weights.int8.bin") in first[0]["error"]
     assert [each["outcome"] for each in second] == ["loaded", "unchanged"]
     assert len(client.get("/v1/models").json()["models"]) == 2
     outcomes = [line for line in client.get("/metrics").text.splitlines() if line.startswith("attentive_reloads_total")]

@@ -19,11 +19,13 @@ from hypothesis import HealthCheck, settings
 from loadtests.traffic import SENTENCES, read_sentences
 from tests.served import ROOT, Server, serve, until
 
-DIRECTIONS = [("en", "fr"), ("fr", "en")]
+DIRECTIONS = [("en", "fr"), ("fr", "en"), ("en", "de"), ("de", "en")]
+PIVOTED = [("fr", "de"), ("de", "fr")]
 MODELS = ["transformer", "bahdanau"]
 WORDS = {
     "fr": {"le", "la", "les", "un", "une", "est", "de", "je", "il", "et"},
     "en": {"the", "a", "is", "of", "i", "he", "and"},
+    "de": {"der", "die", "das", "ein", "eine", "ist", "ich", "er", "und"},
 }
 
 
@@ -42,11 +44,12 @@ def translate(
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize(("source", "target"), DIRECTIONS)
-def test_both_models_translate_in_both_directions(client: httpx.Client, model: str, source: str, target: str) -> None:
+@pytest.mark.parametrize(("source", "target"), DIRECTIONS + PIVOTED)
+def test_both_models_translate_in_all_directions(client: httpx.Client, model: str, source: str, target: str) -> None:
     sentences = read_sentences(SENTENCES)[source][:30]
-    outputs = [t["text"] for t in translate(client, sentences, target, source=source, model=model)]
-    words = [word for output in outputs for word in output.lower().split()]
+    found = translate(client, sentences, target, source=source, model=model)
+    assert {t.get("pivot") for t in found} == {None if (source, target) in DIRECTIONS else "en"}
+    words = [word for t in found for word in t["text"].lower().split()]
     share = {language: sum(word in known for word in words) / len(words) for language, known in WORDS.items()}
     assert share[target] > 2 * share[source]
 
@@ -54,9 +57,9 @@ def test_both_models_translate_in_both_directions(client: httpx.Client, model: s
 def test_what_is_served_is_listed(client: httpx.Client) -> None:
     models = client.get("/v1/models").json()["models"]
     assert {model["architecture"] for model in models} == set(MODELS)
-    assert all(sorted(model["directions"]) == [["en", "fr"], ["fr", "en"]] for model in models)
+    assert all({tuple(way) for way in model["directions"]} == set(DIRECTIONS) for model in models)
     languages = client.get("/v1/languages").json()["languages"]
-    assert {language["code"]: language["targets"] for language in languages} == {"en": ["fr"], "fr": ["en"]}
+    assert {(one["code"], target) for one in languages for target in one["targets"]} == {*DIRECTIONS, *PIVOTED}
 
 
 @pytest.mark.parametrize(
@@ -276,7 +279,7 @@ def test_metrics_count_and_keep_secrets(client: httpx.Client) -> None:
     translate(client, f"{marker} is far away.", source="en")
     client.get(f"/{marker}")
     text = client.get("/metrics").text
-    assert 'attentive_sentences_total{model="transformer-en-fr"}' in text
+    assert 'attentive_sentences_total{model="transformer-en-fr-de"}' in text
     assert marker not in text
 
 
@@ -312,7 +315,7 @@ def in_flight(client: httpx.Client) -> float:
 
 def test_a_damaged_package_is_refused_by_name_while_the_other_serves(tmp_path) -> None:
     models = shutil.copytree(ROOT / "models" / "trained", tmp_path / "models")
-    broken = models / "bahdanau-en-fr" / "decoder.int8.onnx"
+    broken = models / "bahdanau-en-fr-de" / "decoder.int8.onnx"
     broken.write_bytes(broken.read_bytes()[:-100])
     with serve(tmp_path / "home", models_dir=models) as server, server.client() as client:
         assert [model["architecture"] for model in client.get("/v1/models").json()["models"]] == ["transformer"]
