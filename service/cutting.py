@@ -6,7 +6,6 @@ model copies better than anything else. Where that cannot be, the sentence is cu
 
 import math
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,7 +16,7 @@ from service.registry import Model
 from service.text import capitals
 from service.text.protect import LOOSE, Protected, gaps, numbers, overlapping, words_with_numbers
 from service.text.segment import Bounds, trim
-from service.text.tokens import Edit, Moves
+from service.text.tokens import Edit, Moves, in_word
 
 STAND_INS = ("36", "25", "64", "17", "84", "96", "48", "72")
 """Marks where a model has no symbols. With numbers it writes the best sentences around them, and such as these come
@@ -150,14 +149,14 @@ class Cut:
         """How many ``spans`` stand next to ``position`` and to each other, without a word between."""
         for count, span in enumerate(spans):
             between = self.text[min(position, span.end) : max(position, span.start)]
-            if span.kind not in LOOSE or any(map(_in_word, between)):
+            if span.kind not in LOOSE or any(map(in_word, between)):
                 return count
             position = span.start if position >= span.end else span.end
         return len(spans)
 
     def _is_glued(self, span: Protected) -> bool:
         around = self.text[max(span.start - 1, 0) : span.start] + self.text[span.end : span.end + 1]
-        return any(map(_in_word, around))
+        return any(map(in_word, around))
 
     def _core(self, start: int, end: int, after_stop: bool, before_stop: bool) -> Bounds:
         """What a model is to see: not the punctuation next to a stop, and nothing where there is no letter."""
@@ -165,9 +164,9 @@ class Cut:
         first, last = trim(self.text, start, end)
         latest, earliest = (spans[0].start, spans[-1].end) if spans else (last, first)
         first, last = min(first, latest), max(last, earliest)
-        while after_stop and first < latest and not _in_word(self.text[first]):
+        while after_stop and first < latest and not in_word(self.text[first]):
             first += 1
-        while before_stop and last > max(first, earliest) and not _in_word(self.text[last - 1]):
+        while before_stop and last > max(first, earliest) and not in_word(self.text[last - 1]):
             last -= 1
         letters = any(any(map(str.isalpha, self.text[a:b])) for a, b in gaps(first, last, spans))
         return (first, last) if letters else (end, end)
@@ -228,7 +227,3 @@ class Cut:
         yield from (Item(term) for term in terms if start <= term.start and term.end <= end)
         for a, b in gaps(start, end, self._fixed(start, end)):
             yield from map(Item, numbers(self.text, a, b))
-
-
-def _in_word(character: str) -> bool:
-    return character.isalnum() or unicodedata.category(character).startswith("M")

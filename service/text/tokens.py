@@ -10,7 +10,7 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -21,8 +21,6 @@ from service.text.segment import Bounds, trim
 
 SPACE_MARK = "\u2581"
 CHUNK = re.compile(r"\S+")
-AROUND = ".,;:!?'\"’”»“«„…()[]-–—。、，！？"
-"""What stands around a word and is no part of it."""
 CLAUSE = frozenset(",;:)—–")
 """What ends a part of a sentence."""
 
@@ -166,11 +164,13 @@ class Tokenizer:
         found: list[Bounds] = []
         for chunk in CHUNK.finditer(text, start, end):
             if any(map(self._is_unreadable, chunk[0])):
-                word = chunk[0].strip(AROUND)
-                first = chunk.start() + chunk[0].index(word)
-                if found and text[found[-1][1] : first].strip(" ") == "":
-                    first = found.pop()[0]
-                found.append((first, chunk.start() + chunk[0].index(word) + len(word)))
+                for is_word, group in groupby(range(*chunk.span()), lambda place: in_word(text[place])):
+                    places = list(group)
+                    first, last = places[0], places[-1] + 1
+                    if is_word and any(map(self._is_unreadable, text[first:last])):
+                        if found and text[found[-1][1] : first].strip(" ") == "":
+                            first = found.pop()[0]
+                        found.append((first, last))
         return found
 
     def _is_unreadable(self, character: str) -> bool:
@@ -270,6 +270,10 @@ def _peel(group: Sequence[Token]) -> list[Sequence[Token]]:
         return [group]
     bounds = [0, solid[0], solid[-1] + 1, len(group)]
     return [group[start:end] for start, end in pairwise(bounds) if start < end]
+
+
+def in_word(character: str) -> bool:
+    return character.isalnum() or unicodedata.category(character).startswith("M")
 
 
 def _is_punctuation(text: str) -> bool:

@@ -1,7 +1,7 @@
 """Whatever the text and whatever the model makes of it: a valid reply that says what is where, and nothing is lost."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from service.core import Translator
@@ -99,6 +99,7 @@ def test_any_text(translator: Translator, text: str, mode: str, tokens: str, opt
 
 
 @given(text=ODD_TEXT)
+@example(text="the cat:Ά")
 def test_terms_that_are_honoured(translator: Translator, text: str) -> None:
     found = translate(
         translator, text, glossary={"cat": "matou", "red table": "Table Rouge", "The": "LE", "12": "douze"}
