@@ -5,7 +5,6 @@ several sub-words), and a character outside the vocabulary becomes one sub-word 
 of the text as it was given; sub-words that stand for a part of a character, or for white space only, join the next one.
 """
 
-import re
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,6 @@ from sentencepiece import SentencePieceProcessor
 from service.text.segment import Bounds, trim
 
 SPACE_MARK = "\u2581"
-CHUNK = re.compile(r"\S+")
 CLAUSE = frozenset(",;:)—–")
 """What ends a part of a sentence."""
 
@@ -159,18 +157,17 @@ class Tokenizer:
         A model sees the bytes of such letters, or less, and has hardly ever seen them: it writes whatever comes. Of a
         Latin letter that is missing it has: French has enough words such as maïs.
         """
-        if text.isascii():
+        letters = set(filter(self._is_unreadable, set(text[start:end])))
+        if not letters:
             return []
         found: list[Bounds] = []
-        for chunk in CHUNK.finditer(text, start, end):
-            if any(map(self._is_unreadable, chunk[0])):
-                for is_word, group in groupby(range(*chunk.span()), lambda place: in_word(text[place])):
-                    places = list(group)
-                    first, last = places[0], places[-1] + 1
-                    if is_word and any(map(self._is_unreadable, text[first:last])):
-                        if found and text[found[-1][1] : first].strip(" ") == "":
-                            first = found.pop()[0]
-                        found.append((first, last))
+        for is_word, group in groupby(range(start, end), lambda place: in_word(text[place])):
+            places = list(group)
+            first, last = places[0], places[-1] + 1
+            if is_word and letters.intersection(text[first:last]):
+                if found and text[found[-1][1] : first].strip(" ") == "":
+                    first = found.pop()[0]
+                found.append((first, last))
         return found
 
     def _is_unreadable(self, character: str) -> bool:
