@@ -30,6 +30,11 @@ def onnx_gates(weight: np.ndarray) -> np.ndarray:
     return np.concatenate([update, reset, new])
 
 
+def torch_gates(weight: np.ndarray) -> np.ndarray:
+    """The same the other way round: both put the first two gates in the other's order."""
+    return onnx_gates(weight)
+
+
 class BahdanauGraphs:
     """Both graphs of one model in one precision. The encoder's GRU stays fp32: ONNX Runtime has no int8 one."""
 

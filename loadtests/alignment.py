@@ -4,6 +4,10 @@ The server is made to say a given translation (``target_prefix``), sub-word by s
 the sub-words of a target word looked at, on average, is added up over the sub-words of each source word; a target word
 is linked to the source word with most of it. Both directions give links, and so do both together, symmetrised
 (:func:`models.align.symmetrized`).
+
+Some words have no counterpart, and attention has to look somewhere all the same: rates are given with every word
+linked, as papers have them, and with those links alone that have a good part of a word's attention, which the weights
+in a reply tell.
 """
 
 import asyncio
@@ -25,6 +29,13 @@ CONNECTIONS = 2
 METRIC = "AER"
 SYMMETRISED = "AER, both directions symmetrised"
 SIGNATURE = "returned attention|forced target|argmax|sub-words averaged and added up"
+CONFIDENT = 0.4
+"""Least share of a word's attention with which its link is trusted."""
+THRESHOLDS = {"every word": 0.0, f"weight {CONFIDENT} and more": CONFIDENT}
+"""Which links are judged, and the least weight of each."""
+
+Weighed = dict[tuple[int, int], float]
+"""``(first word, second word)`` and the weight of each link."""
 
 
 @dataclass(frozen=True)
@@ -82,46 +93,52 @@ def words_attention(translation: dict[str, Any], source: Sequence[str], target: 
 
 async def attended(
     client: httpx.AsyncClient, body: dict[str, Any], source: Sequence[str], target: Sequence[str]
-) -> Links:
+) -> Weighed:
     """Of every target word that the server told about, ``(source word, target word)``."""
     asked = {"text": " ".join(source), "target_prefix": " ".join(target), "split_sentences": "none"}
     reply = await client.post("/v1/translate", json=body | asked | {"attention": "weights", "tokens": "subwords"})
     weights = words_attention(reply.raise_for_status().json()["translations"][0], source, target)
-    return {(int(row.argmax()), j) for j, row in enumerate(weights) if row.any()}
+    return {(int(row.argmax()), j): float(row.max()) for j, row in enumerate(weights) if row.any()}
 
 
-async def links(client: httpx.AsyncClient, model: str, gold: GoldSet) -> list[tuple[Links, Links]]:
-    """Of every sentence ``(first word, second word)`` links of both directions."""
+async def links(client: httpx.AsyncClient, model: str, gold: GoldSet) -> list[tuple[Weighed, Weighed]]:
+    """Of every sentence those of both directions."""
     turns = asyncio.Semaphore(CONNECTIONS)
     there = {"model": model, "source": gold.first, "target": gold.second}
     back = {"model": model, "source": gold.second, "target": gold.first}
 
-    async def both(row: Gold) -> tuple[Links, Links]:
+    async def both(row: Gold) -> tuple[Weighed, Weighed]:
         async with turns:
             forward = await attended(client, there, row.first, row.second)
             backward = await attended(client, back, row.second, row.first)
-        return forward, {(i, j) for j, i in backward}
+        return forward, {(i, j): weight for (j, i), weight in backward.items()}
 
     return list(await asyncio.gather(*map(both, gold.rows)))
 
 
+def rates(found: Sequence[tuple[Weighed, Weighed]], gold: Sequence[Gold], least: float) -> tuple[float, float, float]:
+    """Of both directions and of both together, by links of ``least`` weight or more."""
+    forward, backward = ([_trusted(pair[way], least) for pair in found] for way in (0, 1))
+    joined = [symmetrized(*both) for both in zip(forward, backward, strict=True)]
+    return error_rate(forward, gold), error_rate(backward, gold), error_rate(joined, gold)
+
+
+def _trusted(weighed: Weighed, least: float) -> Links:
+    return {link for link, weight in weighed.items() if weight >= least}
+
+
 async def measure(client: httpx.AsyncClient, model: dict[str, Any], gold: GoldSet) -> list[dict[str, Any]]:
-    """A row for each direction and one for both together; none where the model lacks a direction."""
-    ways = [gold.first, gold.second], [gold.second, gold.first]
-    if any(way not in model["directions"] for way in ways):
+    """A row for each direction and one for both together, for each kind of links; none where a direction lacks."""
+    there, back = [gold.first, gold.second], [gold.second, gold.first]
+    if any(way not in model["directions"] for way in (there, back)):
         return []
     found = await links(client, model["name"], gold)
-    forward, backward = [each for each, _ in found], [each for _, each in found]
-    joined = [symmetrized(*each) for each in found]
     rows = []
-    for metric, way, chosen in (
-        (METRIC, ways[0], forward),
-        (METRIC, ways[1], backward),
-        (SYMMETRISED, ways[0], joined),
-    ):
-        score = {"set": gold.name, "direction": way, "precision": model["precision"], "metric": metric}
-        score |= {"value": round(error_rate(chosen, gold.rows), 2), "signature": SIGNATURE}
-        rows.append(
-            {"model": model["name"], "version": model["version"], "sentences": len(gold.rows), "scores": [score]}
-        )
+    for kind, least in THRESHOLDS.items():
+        measured = zip((METRIC, METRIC, SYMMETRISED), (there, back, there), rates(found, gold.rows, least), strict=True)
+        for metric, way, value in measured:
+            score = {"set": gold.name, "direction": way, "precision": model["precision"], "metric": metric}
+            score |= {"value": round(value, 2), "signature": f"{SIGNATURE}|links: {kind}"}
+            row = {"model": model["name"], "version": model["version"], "sentences": len(gold.rows), "links": kind}
+            rows.append(row | {"scores": [score]})
     return rows

@@ -168,20 +168,20 @@ def draw(report: dict[str, Any], output: Path) -> None:
 
 def alignment_table(report: dict[str, Any]) -> str:
     """Alignment error rates of every model and precision, beside aligners."""
-    rates: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    rates: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
     ways: list[str] = []
     for row in report.get("alignment", []):
         for score in row["scores"]:
-            rates[row["model"], score["precision"], score["set"]].append(f"{score['value']:.1f}")
+            rates[row["model"], score["precision"], score["set"], row["links"]].append(f"{score['value']:.1f}")
             ways.append("-".join(score["direction"]))
     if not rates:
         return "Not measured yet: `make evaluate EVAL=...` does it where the directory has alignments."
-    columns = "model", "precision", "set", ways[0], ways[1], "symmetrised"
+    columns = "model", "precision", "set", "links", ways[0], ways[1], "symmetrised"
     cells = [(*key, *values) for key, values in rates.items()]
-    others = [(name, "-", "Hansards test", *values) for name, *values, _ in ALIGNERS]
+    others = [(name, "-", "Hansards test", "its own", *values) for name, *values, _ in ALIGNERS]
     sources = ", ".join(dict.fromkeys(source for *_, source in ALIGNERS))
     note = f"In percent, less is better. fast_align and GIZA++ as given by {sources}. {where(report)}"
-    return f"{grid(columns, [*cells, *others], 3)}\n\n{note}"
+    return f"{grid(columns, [*cells, *others], 4)}\n\n{note}"
 
 
 def robustness_table(report: dict[str, Any]) -> str:

@@ -193,7 +193,9 @@ class Sentence(Reply):
     source_tokens: list[Span] | None = None
     target_tokens: list[Span] | None = None
     alignment: list[Link] | None = Field(
-        default=None, description="For each target token the source token with the greatest weight"
+        default=None,
+        description="For each target token the source token with the greatest weight. A weight under 0.4 often means "
+        "that the word has no counterpart",
     )
     weights: list[list[float]] | None = Field(
         default=None, description="[target tokens, source tokens]; each row sums to 1"

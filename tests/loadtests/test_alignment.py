@@ -6,7 +6,7 @@ import httpx
 import numpy as np
 import pytest
 
-from loadtests.alignment import METRIC, SYMMETRISED, GoldSet, measure, read_set, word_of, words_attention
+from loadtests.alignment import METRIC, SYMMETRISED, THRESHOLDS, GoldSet, measure, read_set, word_of, words_attention
 from models.align import Gold
 
 MODEL = {"name": "m", "version": "1", "precision": "int8", "directions": [["en", "fr"], ["fr", "en"]]}
@@ -36,13 +36,13 @@ def mirrored(body):
     return 200, {"translations": [{"text": text, "sentences": [sentence]}]}
 
 
-def rates(answer, stub_server, gold=MIRROR, model=MODEL):
+def rates(answer, stub_server, links="every word", model=MODEL):
     async def run(url):
         async with httpx.AsyncClient(base_url=url) as client:
-            return await measure(client, model, gold)
+            return await measure(client, model, MIRROR)
 
     with stub_server(answer) as url:
-        return [row["scores"][0] for row in asyncio.run(run(url))]
+        return [row["scores"][0] for row in asyncio.run(run(url)) if row["links"] == links]
 
 
 def test_a_character_belongs_to_its_word():
@@ -71,6 +71,21 @@ def test_the_rates_of_a_server_that_looks_wrongly_one_way(stub_server):
     assert there == 0
     assert back == pytest.approx(66.67)
     assert 0 < both < back
+
+
+def test_links_of_little_weight_are_not_trusted(stub_server):
+    """The last word looks everywhere, and elsewhere most: its link is wrong, unless it is left out."""
+
+    def undecided(body):
+        status, reply = mirrored(body)
+        weights = reply["translations"][0]["sentences"][0]["weights"]
+        weights[len(body["target_prefix"].replace(" ", "")) - 1] = [0.25, 0.15, 0.21, 0.39]
+        return status, reply
+
+    every, trusted = (rates(undecided, stub_server, links) for links in THRESHOLDS)
+    assert [each["value"] for each in trusted[:2]] == pytest.approx([20.0, 20.0])
+    assert [each["value"] for each in every[:2]] == pytest.approx([33.33, 33.33])
+    assert all("weight 0.4 and more" in each["signature"] for each in trusted)
 
 
 def test_sub_words_are_added_up_and_averaged():

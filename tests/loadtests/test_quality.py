@@ -65,13 +65,15 @@ def test_the_picture_is_of_every_set(tmp_path):
 def test_alignment_error_rates_stand_beside_aligners():
     score = {"set": "hansards-dev", "precision": "int8", "metric": "AER", "signature": "s"}
     rows = [
-        {"model": "t", "scores": [score | {"direction": way, "value": value}]}
-        for way, value in ((["en", "fr"], 25.55), (["fr", "en"], 28.0), (["en", "fr"], 17.0))
+        {"model": "t", "links": links, "scores": [score | {"direction": way, "value": value - less}]}
+        for links, less in (("every word", 0.0), ("weight 0.4 and more", 5.0))
+        for way, value in ((["en", "fr"], 25.6), (["fr", "en"], 28.0), (["en", "fr"], 17.0))
     ]
     text = alignment_table(report(alignment=rows))
-    assert "| model | precision | set | en-fr | fr-en | symmetrised |" in text
-    assert "| t | int8 | hansards-dev | 25.6 | 28.0 | 17.0 |" in text or "| 25.5 | 28.0 | 17.0 |" in text
-    assert "| GIZA++ | - | Hansards test | 8.0 | 9.8 | 5.9 |" in text
+    assert "| model | precision | set | links | en-fr | fr-en | symmetrised |" in text
+    assert "| t | int8 | hansards-dev | every word | 25.6 | 28.0 | 17.0 |" in text
+    assert "| t | int8 | hansards-dev | weight 0.4 and more | 20.6 | 23.0 | 12.0 |" in text
+    assert "| GIZA++ | - | Hansards test | its own | 8.0 | 9.8 | 5.9 |" in text
     assert "Not measured" in alignment_table(report(ROW))
 
 
