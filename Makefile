@@ -83,9 +83,9 @@ consistency: $(VENV)/ready $(if $(URL),,$(SERVE)/ready)  ## is a sentence transl
 	$(call need,SETS)
 	$(RUN_PY) -m loadtests.consistency $(if $(URL),--url $(URL)) $(ARGS) $(SETS)
 
-bench: $(VENV)/ready  ## the engine beside CTranslate2 and PyTorch, same weights: RUNS="runs/a runs/b" SET=test.en-fr.tsv
-	$(call need,RUNS SET)
-	$(RUN_PY) -m loadtests.offline $(addprefix --run ,$(RUNS)) $(ARGS) $(SET)
+bench: $(VENV)/ready  ## the engine beside CTranslate2 and PyTorch, same weights: SET=test.en-fr.tsv, RUNS="runs/a runs/b" or random ones, SHAPES="opus-mt student"
+	$(call need,$(if $(SHAPES),,RUNS) SET)
+	$(RUN_PY) -m loadtests.offline $(addprefix --run ,$(RUNS)) $(addprefix --shape ,$(SHAPES)) $(ARGS) $(SET)
 
 limit: $(VENV)/ready  ## the least time that products with a model's weights take on this machine: PACKAGE=models/trained/...
 	$(call need,PACKAGE)

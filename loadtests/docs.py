@@ -29,6 +29,7 @@ from loadtests.markdown import (
     limit_table,
     load_table,
     overload_table,
+    shapes_table,
     soak_table,
     steady_table,
     summary_table,
@@ -48,6 +49,7 @@ REPORTS = (
     "consistency.json",
     "loadtest.json",
     "engine.json",
+    "shapes.json",
     "arrivals.json",
     "soak.json",
     "companions.json",
@@ -84,6 +86,7 @@ class Part(NamedTuple):
 
 
 BENCH = 'make bench RUNS="..." SET=...'
+SHAPES = 'make bench SHAPES="opus-mt student" SET=...'
 SETS = 'SETS="..."'
 EVALUATE = "make evaluate EVAL=..."
 PAGES: dict[Path, dict[str, Part]] = {
@@ -107,6 +110,7 @@ PAGES: dict[Path, dict[str, Part]] = {
     DOCS / "engine.md": {
         "timeline": Part(DOCS / "engine-timeline.json", f"make timeline {SETS}", timeline_caption),
         "bench": Part(RESULTS / "engine.json", BENCH, engine_tables),
+        "shapes": Part(RESULTS / "shapes.json", SHAPES, shapes_table),
         "limit": Part(RESULTS / "engine.json", BENCH, limit_table),
         "arrivals": Part(RESULTS / "arrivals.json", f"make arrivals {SETS}", arrivals_tables),
         "soak": Part(RESULTS / "soak.json", "make soak", soak_table),

@@ -150,6 +150,7 @@ def rows(model: str, samples: Samples, limits: Limits, system: str) -> list[dict
             "setup": measured.setup,
             "setups_tried": {setup: round(rate, 1) for setup, rate in measured.tried.items()},
             "sentences": rounds[0].sentences,
+            "tokens_per_sentence": round(rounds[0].tokens / rounds[0].sentences, 1),
             "rounds": len(rounds),
         }
         found.append(row)

@@ -12,6 +12,16 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).parent.parent
+INSTRUCTIONS = {
+    "amx_int8": "AMX",
+    "avx512_vnni": "AVX512 with VNNI",
+    "avx_vnni": "AVX2 with VNNI",
+    "avx512f": "AVX512",
+    "avx2": "AVX2",
+    "i8mm": "Arm with I8MM",
+    "asimddp": "Arm with dot products",
+}
+"""By the system's names of processor flags, best first."""
 
 
 def describe(*distributions: str) -> dict[str, Any]:
@@ -24,6 +34,7 @@ def describe(*distributions: str) -> dict[str, Any]:
         "commit": commit(),
         "machine": {
             "cpu": cpu(),
+            "instructions": instructions(processor_flags()),
             "cores": psutil.cpu_count(logical=True),
             "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
             "gpu": output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"),
@@ -42,6 +53,19 @@ def cpu() -> str:
             if key.strip() == "model name":
                 return value.strip()
     return platform.processor() or platform.machine()
+
+
+def processor_flags() -> set[str]:
+    """What the processor can do; empty where the system does not say so."""
+    if sys.platform != "linux":
+        return set()
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return set(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
+
+
+def instructions(flags: set[str]) -> str | None:
+    """The best that the processor has for products of 8-bit numbers, which makes them fast or slow."""
+    return next((name for flag, name in INSTRUCTIONS.items() if flag in flags), None)
 
 
 def commit() -> str | None:

@@ -6,11 +6,19 @@ from statistics import median
 from typing import Any
 
 from loadtests import arrivals, disruption_report, overload, steady
-from loadtests.engine_report import Case, label, tables, times
+from loadtests.engine_report import CTRANSLATE2, Case, between, label, tables, times
 from loadtests.peers.attentive import Attentive
 from loadtests.tables import grid, shown, where
 
 EXAMPLE = {"text": "I drink milk.", "target": "fr", "attention": "alignment"}
+
+SHAPE_COLUMNS = {
+    "sorted": "offline_sorted",
+    "with attention": "offline_sorted attention",
+    "beam 4": "offline_sorted beam 4",
+    "unsorted": "offline_unsorted",
+}
+"""Cases whose throughput is compared, by the title of their column."""
 
 
 def example(reply: dict[str, Any]) -> str:
@@ -77,6 +85,33 @@ def engine_tables(report: dict[str, Any]) -> str:
     names = dict.fromkeys(row["model"] for row in report["rows"])
     found = [tables([row for row in report["rows"] if row["model"] == name], Attentive.name) for name in names]
     return "\n\n".join([*(shown(table) for each in found for table in each), where(report)])
+
+
+def shapes_table(report: dict[str, Any]) -> str:
+    """The engine over CTranslate2 at each size, in short: a line for each model, precision and number of cores."""
+    columns = "model", "precision", "cores", *SHAPE_COLUMNS, "latency p50", "sub-words of ours", "and of CTranslate2"
+    found: dict[tuple[object, ...], dict[str, dict[str, Any]]] = {}
+    for row in report["rows"]:
+        name = label(Case(row["scenario"], row["beam"], row["attention"]))
+        found.setdefault((row["model"], row["precision"], row["cores"], row["system"]), {})[name] = row
+
+    def ratio(row: dict[str, Any] | None, name: str) -> str:
+        return "-" if row is None or row[name] is None else f"{times(row[name])} ({between(row, name)})"
+
+    rows = []
+    for (*key, system), cases in found.items():
+        if system == Attentive.name:
+            alone = cases.get("single_stream")
+            theirs = found.get((*key, CTRANSLATE2), {}).get("single_stream")
+            lengths = ["-" if row is None else row["tokens_per_sentence"] for row in (alone, theirs)]
+            ratios = [ratio(cases.get(case), "ratio_to_ctranslate2") for case in SHAPE_COLUMNS.values()]
+            rows.append((*key, *ratios, ratio(alone, "latency_ctranslate2_share"), *lengths))
+    rounds = report["rows"][0]["rounds"]
+    note = (
+        "Times the tokens/s of CTranslate2. Latency: share of its p50, one sentence at a time, beside the mean length "
+        f"of those translations. Medians of {rounds} rounds, in brackets the least and the most. "
+    )
+    return f"{grid(columns, rows, 2)}\n\n{note}{where(report)}"
 
 
 def limit_table(report: dict[str, Any]) -> str:

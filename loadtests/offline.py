@@ -1,14 +1,16 @@
 """``make bench``: the engine beside CTranslate2 and PyTorch, with the same weights, in one run.
 
-``python -m loadtests.offline --run RUN [--run RUN] [--rounds 5] [--sentences 384] SET.en-fr.tsv``
+``python -m loadtests.offline [--run RUN] [--shape opus-mt] [--rounds 5] [--sentences 384] SET.en-fr.tsv``
+
+Both options may be repeated. A shape is a model with random weights (:mod:`loadtests.shapes`).
 
 CTranslate2 and PyTorch can use the cores, and CTranslate2 its kernels, in several ways. A pilot measures each way in
 each case, with fewer sentences, and the rounds measure the fastest; the report has what the pilot found. Every round
 measures every system in every case, in turn. Tokens per second are medians over the rounds; a ratio is taken within a
 round, so that what slows the machine slows both, and the median of these is reported beside the smallest and the
 largest. A ratio is how many times the tokens per second of the peer: over 1 is faster. PyTorch is the floor of both
-precisions and runs in fp32. CTranslate2 cannot run the recurrent model. The limit (:mod:`loadtests.limit`) is
-measured before the rounds.
+precisions and runs in fp32; ``--pytorch 0`` checks it, but does not time it. CTranslate2 cannot run the recurrent
+model. The limit (:mod:`loadtests.limit`) is measured before the rounds.
 """
 
 import json
@@ -28,14 +30,14 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeR
 from export.__main__ import read_texts
 from export.build import build
 from export.package import Package, Precision
-from loadtests import limit
+from loadtests import limit, shapes
 from loadtests.engine_report import Case, Key, Limits, Measured, Sample, limit_report, rows, tables
-from loadtests.machine import describe
+from loadtests.machine import describe, processor_flags
 from loadtests.peers import BATCH, Search, System, pinned
 from loadtests.peers.attentive import Attentive
 from loadtests.peers.child import ChildError
 from loadtests.peers.convert import convert, pieces
-from loadtests.peers.ctranslate2 import environments, in_child, processor_flags
+from loadtests.peers.ctranslate2 import environments, in_child
 from loadtests.peers.pytorch import PyTorch
 from loadtests.sets import read_sets
 from models.checkpoint import Run
@@ -110,7 +112,7 @@ def systems(weights: Weights, precisions: Sequence[Precision], cores: Sequence[i
 
 def on(count: int, weights: Weights, precisions: Sequence[Precision]) -> Iterator[System]:
     """Systems that compare stand next to each other."""
-    vocabulary = pieces(weights.tokenizer)
+    vocabulary = pieces(weights.tokenizer, weights.model.config.vocab_size)
     for precision in precisions:
         yield Attentive(weights.package, precision, count)
         if weights.converted is not None:
@@ -164,7 +166,7 @@ class Plan:
     cores: Sequence[int]
     precisions: Sequence[Precision]
     pytorch: int
-    """Sentences for PyTorch; half as many with a beam."""
+    """Sentences for PyTorch; half as many with a beam. It is not timed where there are none."""
     single: int
     """Sentences one at a time, the same for every system, so that their latencies compare."""
     max_length: int
@@ -188,11 +190,12 @@ def bench(weights: Weights, sources: Sources, plan: Plan, console: Console) -> d
     samples: dict[Key, Measured] = {}
     columns = *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with systems(weights, plan.precisions, plan.cores) as built, Progress(*columns, console=console) as progress:
+        timed = [system for system in built if plan.pytorch or system.name != PyTorch.name]
         rivals: dict[Key, list[System]] = {}
         for case in plan.cases:
-            for system in built:
+            for system in timed:
                 rivals.setdefault(Key(case, system.precision, system.cores, system.name), []).append(system)
-        for system in progress.track(built, description="warming up"):
+        for system in progress.track(timed, description="warming up"):
             measure(system, plan.cases[0], plan.part(sources, plan.cases[0], system, BATCH), plan.max_length)
         chosen: dict[Key, System] = {}
         for key, setups in progress.track(rivals.items(), description="pilot"):
@@ -237,15 +240,14 @@ def read(weights: Weights, path: Path, count: int) -> Sources:
     return spread([ids for ids in sources if len(ids) <= weights.package.manifest.max_length], count)
 
 
-def compare(run: Path, path: Path, sentences: int, plan: Plan, console: Console) -> dict[str, Any]:
+def compare(run: Run, path: Path, sentences: int, plan: Plan, console: Console) -> dict[str, Any]:
     """``rows`` and ``limit`` of one run, checked first. Raises :class:`DifferentError` before anything is timed."""
-    opened = Run.open(run)
-    with prepared(opened, path) as weights:
+    with prepared(run, path) as weights:
         sources = read(weights, path, sentences)
         plan = replace(plan, max_length=min(plan.max_length, weights.package.manifest.max_length - 1))
         identical = check(weights, sources, plan.max_length)
         shares = ", ".join(f"{name} {share:.2%}" for name, share in identical.items())
-        name = opened.config.name
+        name = run.config.name
         console.print(f"{name}: {len(sources)} sentences, identical in fp32: {shares}", soft_wrap=True)
         if min(identical.values()) < IDENTICAL:
             raise DifferentError(f"{name}: under {IDENTICAL:.1%} of the translations are identical; nothing is timed")
@@ -257,15 +259,21 @@ def compare(run: Path, path: Path, sentences: int, plan: Plan, console: Console)
 
 def main(
     path: Annotated[Path, typer.Argument(metavar="SET", help="file named like newstest2013.en-fr.tsv")],
-    run: Annotated[list[Path], typer.Option(help="directory of a finished training run; several in turn")],
+    run: Annotated[
+        list[Path] | None, typer.Option(help="directory of a finished training run; several in turn")
+    ] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(help="opus-mt, student or a TOML file: random weights; several in turn")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
     sentences: Annotated[int, typer.Option(min=1, help="of the set, evenly spaced")] = 384,
-    pytorch: Annotated[int, typer.Option(min=1, help="sentences for PyTorch, in whole batches")] = 64,
+    pytorch: Annotated[int, typer.Option(min=0, help="sentences for PyTorch, in whole batches; 0: none")] = 64,
     single: Annotated[int, typer.Option(min=1, help="sentences one at a time")] = 32,
     cores: Annotated[list[int] | None, typer.Option(min=1, help="1 and 2 unless given")] = None,
     precision: Annotated[Literal["fp32", "int8", "all"], typer.Option()] = "all",
     scenario: Annotated[list[str] | None, typer.Option(help="all unless given")] = None,
-    output: Annotated[Path, typer.Option(help="directory of engine.json")] = Path("reports"),
+    output: Annotated[Path, typer.Option(help="directory of the report")] = Path("reports"),
+    name: Annotated[str | None, typer.Option(help="of the report; engine, or shapes where there is no run")] = None,
 ) -> None:
     """Exits with 1 where the systems do not translate alike."""
     console = Console()
@@ -276,9 +284,14 @@ def main(
         raise typer.BadParameter(f"no such scenario: {', '.join(sorted(unknown))}")
     cases = [case for case in CASES if not scenario or case.scenario in scenario]
     precisions: list[Precision] = ["fp32", "int8"] if precision == "all" else [precision]
+    if not run and not shape:
+        raise typer.BadParameter("nothing to measure: no --run, no --shape")
     plan = Plan(rounds, cases, cores or [1, 2], precisions, pytorch, single, Search().max_length)
     try:
-        found = [compare(directory, path, sentences, plan, console) for directory in run]
+        with tempfile.TemporaryDirectory() as scratch:
+            runs = [Run.open(directory) for directory in run or ()]
+            runs += [shapes.write_run(Path(scratch) / str(i), each, path) for i, each in enumerate(shape or ())]
+            found = [compare(each, path, sentences, plan, console) for each in runs]
     except (DifferentError, ChildError) as error:
         console.print(str(error), markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -288,9 +301,10 @@ def main(
     report["limit"] = {name: each for one in found for name, each in one["limit"].items()}
     report["rows"] = list(chain(*(one["rows"] for one in found)))
     output.mkdir(parents=True, exist_ok=True)
-    (output / "engine.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    written = output / f"{name or ('engine' if run else 'shapes')}.json"
+    written.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     console.print(*(table for one in found for table in tables(one["rows"], Attentive.name)))
-    console.print(f"written to {output / 'engine.json'}", markup=False)
+    console.print(f"written to {written}", markup=False)
 
 
 if __name__ == "__main__":

@@ -26,4 +26,5 @@ def where(report: dict[str, Any]) -> str:
     """Machine, versions and commit."""
     machine, versions = report["machine"], report["versions"]
     known = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-    return f"{machine['cpu']}, {machine['cores']} cores; {known}; commit {report['commit']}."
+    kind = f" ({machine['instructions']})" if machine.get("instructions") else ""
+    return f"{machine['cpu']}{kind}, {machine['cores']} cores; {known}; commit {report['commit']}."

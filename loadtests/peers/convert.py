@@ -75,14 +75,17 @@ def specification(model: Transformer) -> transformer_spec.TransformerSpec:
     return spec
 
 
-def pieces(tokenizer: Tokenizer) -> list[str]:
-    """The vocabulary as text, which is what CTranslate2 takes and gives."""
-    return [tokenizer.model.id_to_piece(i) for i in range(len(tokenizer))]
+def pieces(tokenizer: Tokenizer, size: int) -> list[str]:
+    """The vocabulary as text, which is what CTranslate2 takes and gives.
+
+    Ids that the tokenizer does not have get names that none of its sub-words can have, with a blank.
+    """
+    return [tokenizer.model.id_to_piece(i) if i < len(tokenizer) else f"unused {i}" for i in range(size)]
 
 
 def convert(model: Transformer, tokenizer: Tokenizer, directory: Path) -> None:
     """Write a float32 CTranslate2 model, from which it makes any precision when it loads it."""
-    spec, vocabulary = specification(model), pieces(tokenizer)
+    spec, vocabulary = specification(model), pieces(tokenizer, model.config.vocab_size)
     spec.register_source_vocabulary(vocabulary)
     spec.register_target_vocabulary(vocabulary)
     spec.config.unk_token, spec.config.eos_token = vocabulary[UNK], vocabulary[EOS]

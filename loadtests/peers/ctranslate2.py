@@ -62,12 +62,6 @@ class CTranslate2(System):
         self._translator.unload_model()
 
 
-def processor_flags() -> set[str]:
-    """What the processor can do; empty where the system does not say so. Raises ``OSError`` outside Linux."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return set(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
-
-
 def environments(flags: set[str]) -> list[dict[str, str]]:
     """Variables to try: its own choice of kernels, and AVX512, which it does not choose wherever it could."""
     return [{}, {"CT2_FORCE_CPU_ISA": "AVX512"}] if flags >= AVX512 else [{}]

@@ -18,6 +18,7 @@ from loadtests.markdown import (
     limit_table,
     load_table,
     overload_table,
+    shapes_table,
     soak_table,
     steady_table,
     summary_table,
@@ -118,6 +119,14 @@ def test_all_of_the_bench_is_on_the_page(engine: dict[str, Any]) -> None:
     text = engine_tables(engine)
     assert "**m: throughput**" in text
     assert "**m: latency**" in text
+    assert text.endswith(NOTE)
+
+
+def test_a_size_is_a_line_of_its_own(engine: dict[str, Any]) -> None:
+    text = shapes_table(engine)
+    ratio, latency = "2.00 (2.00-2.00)", "0.50 (0.50-0.50)"
+    assert f"| m | int8 | 1 | {ratio} | - | - | - | {latency} | 29.0 | 29.0 |" in text
+    assert "Medians of 1 rounds" in text
     assert text.endswith(NOTE)
 
 

@@ -28,6 +28,20 @@ def test_what_is_described_is_plain_json():
     assert described["machine"]["cores"] >= 1
 
 
+@pytest.mark.parametrize(
+    ("flags", "best"),
+    [
+        ("avx2 avx512f avx512_vnni", "AVX512 with VNNI"),
+        ("avx2 avx512f", "AVX512"),
+        ("avx2 avx_vnni", "AVX2 with VNNI"),
+        ("sse avx2", "AVX2"),
+        ("sse", None),
+    ],
+)
+def test_the_best_instructions_are_named(flags, best):
+    assert machine.instructions(set(flags.split())) == best
+
+
 def test_changed_files_show_in_the_commit(repository):
     assert re.fullmatch("[0-9a-f]{12}", machine.commit() or "")
     (repository / "file").write_text("second")

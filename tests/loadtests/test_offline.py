@@ -96,6 +96,28 @@ def test_the_report_has_every_system_in_every_case(
     assert f"{run.config.name}: throughput" in result.output
 
 
+def test_a_shape_is_measured_like_a_run(pairs: Path, invoke: Callable[..., Result], tmp_path: Path) -> None:
+    shape = tmp_path / "tiny.toml"
+    sizes = {"vocab_size": 320, "size": 32, "heads": 4, "feed_forward_size": 64, "encoder_layers": 1}
+    shape.write_text("".join(f"{key} = {value}\n" for key, value in {**sizes, "decoder_layers": 1}.items()))
+    scenario = "--scenario", "single_stream", "--precision", "fp32"
+    result = invoke("--shape", shape, *scenario, "--pytorch", 0, pairs)
+    assert result.exit_code == 0, result.output
+    assert "pytorch 100.00%" in " ".join(result.output.split()), "it is checked all the same"
+    rows = json.loads((tmp_path / "out" / "shapes.json").read_text())["rows"]
+    assert {(row["model"], row["system"]) for row in rows} == {
+        ("random-tiny", "attentive"),
+        ("random-tiny", "ctranslate2"),
+    }
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["shapes.json"]
+
+
+def test_a_report_may_have_any_name(run: Run, pairs: Path, invoke: Callable[..., Result], tmp_path: Path) -> None:
+    result = invoke("--run", run.path, "--scenario", "single_stream", "--name", "mine", pairs)
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.json"]
+
+
 def test_only_what_is_asked_for_is_measured(
     run: Run, pairs: Path, invoke: Callable[..., Result], tmp_path: Path
 ) -> None:
@@ -130,6 +152,8 @@ def test_what_is_not_there_is_named(tmp_path: Path, run: Run, pairs: Path, invok
     assert invoke("--run", run.path, tmp_path / "unnamed.tsv").exit_code == 2
     assert invoke("--run", run.path, "--scenario", "offline_sorted", "--cores", 100_000, pairs).exit_code == 2
     assert invoke("--run", run.path, "--scenario", "no_such", pairs).exit_code == 2
+    assert invoke("--shape", "no_such", pairs).exit_code == 2
+    assert invoke(pairs).exit_code == 2
 
 
 @pytest.mark.parametrize(

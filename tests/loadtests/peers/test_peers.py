@@ -145,7 +145,9 @@ def test_ctranslate2_runs_in_the_precision_asked_for(weights: Weights):
     if weights.converted is None:
         return
     for precision, kernel in {"fp32": "float32", "int8": "int8_float32"}.items():
-        system = CTranslate2(weights.converted, pieces(weights.tokenizer), precision, inter=1, intra=1)
+        system = CTranslate2(
+            weights.converted, pieces(weights.tokenizer, weights.model.config.vocab_size), precision, inter=1, intra=1
+        )
         assert system._translator.compute_type == kernel
         system.close()
 
@@ -173,7 +175,9 @@ def test_the_report_names_the_kernels_that_were_chosen(weights: Weights, monkeyp
         return
     monkeypatch.setenv("CT2_VERBOSE", "-1")
     environment = {"CT2_FORCE_CPU_ISA": "GENERIC"}
-    system = in_child(weights.converted, pieces(weights.tokenizer), "fp32", 1, 1, environment)
+    system = in_child(
+        weights.converted, pieces(weights.tokenizer, weights.model.config.vocab_size), "fp32", 1, 1, environment
+    )
     try:
         assert system.setup == "inter_threads=1 intra_threads=1 CT2_FORCE_CPU_ISA=GENERIC CT2_VERBOSE=-1"
         assert system.translate([[4, 5, 3]], SEARCH)
