@@ -31,7 +31,8 @@ SYMMETRISED = "AER, both directions symmetrised"
 SIGNATURE = "returned attention|forced target|argmax|sub-words averaged and added up"
 CONFIDENT = 0.4
 """Least share of a word's attention with which its link is trusted."""
-THRESHOLDS = {"every word": 0.0, f"weight {CONFIDENT} and more": CONFIDENT}
+EVERY = "every word"
+THRESHOLDS = {EVERY: 0.0, f"weight {CONFIDENT} and more": CONFIDENT}
 """Which links are judged, and the least weight of each."""
 
 Weighed = dict[tuple[int, int], float]
@@ -137,7 +138,8 @@ async def measure(client: httpx.AsyncClient, model: dict[str, Any], gold: GoldSe
     for kind, least in THRESHOLDS.items():
         measured = zip((METRIC, METRIC, SYMMETRISED), (there, back, there), rates(found, gold.rows, least), strict=True)
         for metric, way, value in measured:
-            score = {"set": gold.name, "direction": way, "precision": model["precision"], "metric": metric}
+            name = metric if kind == EVERY else f"{metric}, {kind}"
+            score = {"set": gold.name, "direction": way, "precision": model["precision"], "metric": name}
             score |= {"value": round(value, 2), "signature": f"{SIGNATURE}|links: {kind}"}
             row = {"model": model["name"], "version": model["version"], "sentences": len(gold.rows), "links": kind}
             rows.append(row | {"scores": [score]})

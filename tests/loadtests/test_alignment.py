@@ -86,6 +86,7 @@ def test_links_of_little_weight_are_not_trusted(stub_server):
     assert [each["value"] for each in trusted[:2]] == pytest.approx([20.0, 20.0])
     assert [each["value"] for each in every[:2]] == pytest.approx([33.33, 33.33])
     assert all("weight 0.4 and more" in each["signature"] for each in trusted)
+    assert [each["metric"] for each in trusted[:2]] == [f"{METRIC}, weight 0.4 and more"] * 2
 
 
 def test_sub_words_are_added_up_and_averaged():
