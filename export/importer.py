@@ -11,9 +11,9 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from export.build import calibrate, write_graphs
+from export.build import calibrate, int8_layers, write_graphs
 from export.foreign import Foreign, open_foreign
-from export.linear import Float32Layers, Int8Layers
+from export.linear import Float32Layers
 from export.marian.reader import FileError
 from export.marian.vocabulary import Vocabulary
 from export.package import Alignment, File, Manifest, Package, Precision, sha256
@@ -122,7 +122,7 @@ def build(
     )
     sources = [Sources(found, tags).source(*text)[: found.longest] for text in texts]
     layers = calibrate(found.model, manifest, sources)
-    manifest.graphs["int8"] = write_graphs(found.model, directory, "int8", Int8Layers, layers)
+    manifest.graphs["int8"] = write_graphs(found.model, directory, "int8", int8_layers(found.model), layers)
     package = Package(directory, manifest)
     package.save_manifest()
     return Package.open(directory)

@@ -5,6 +5,7 @@ a sentence's result cannot depend on what else is in its batch, which a scale fo
 (``DynamicQuantizeLinear``) would allow, and two operators do the work of a layer.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -100,6 +101,18 @@ class Layers(ABC):
         weight = np.concatenate([array(layer.weight) for layer in layers])
         return self.project(x, name, weight, np.concatenate([bias_of(layer) for layer in layers]))
 
+    def query(self, layer: nn.Linear, depth: int) -> nn.Linear:
+        """What projects the queries of :meth:`scores`: the scale ``1 / sqrt(depth)`` is folded in."""
+        folded = nn.Linear(layer.in_features, layer.out_features)
+        folded.weight.data = layer.weight.data / math.sqrt(depth)
+        folded.bias.data = layer.bias.data / math.sqrt(depth)
+        return folded
+
+    def scores(self, query: str, key: str, heads: int, depth: int) -> str:
+        """Of each query ``[B, S, H, depth]`` with each key: ``[B, H, S, S]``."""
+        g = self.graph
+        return g.op("MatMul", g.transpose(query, 0, 2, 1, 3), g.transpose(key, 0, 2, 3, 1))
+
     def feed_forward(self, x: str, name: str, up: nn.Linear, down: nn.Linear, activation: Activation = "relu") -> str:
         """``activation(x W_1 + b_1) W_2 + b_2``: ``[N, D] -> [N, D]``."""
         hidden = self.activate(self.linear(x, f"{name}.up", up), activation)
@@ -183,7 +196,7 @@ class Int8Layers(Layers):
     8-bit already have their own scale, one for each output ``[O]``, in ``scales`` by name.
     """
 
-    cache = "int8"
+    cache: ClassVar[Cache] = "int8"
 
     def __init__(
         self,

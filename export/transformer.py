@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from torch import nn
 
 from export.best import best
 from export.graph import ELEMENT, Graph, Shape
@@ -53,13 +52,6 @@ class AttentionGraphs:
         """Sub-words that the encoder reads: ``[N] -> [N, size]``."""
         raise NotImplementedError
 
-    def query(self, attention: MultiHeadAttention) -> nn.Linear:
-        """The query projection with the scale ``1 / sqrt(d)`` folded in."""
-        layer = nn.Linear(self.size, self.size)
-        layer.weight.data = attention.query.weight.data / math.sqrt(self.depth)
-        layer.bias.data = attention.query.bias.data / math.sqrt(self.depth)
-        return layer
-
     def split(self, g: Graph, source: str) -> str:
         """The shape ``[B, S, H, D / H]``."""
         return g.op("Concat", g.op("Shape", source), g.constant([self.heads, self.depth]), axis=0)
@@ -76,9 +68,10 @@ class AttentionGraphs:
     def attention(self, layers: Layers, x: str, name: str, attention: MultiHeadAttention, shape: str, bias: str) -> str:
         """Of the source to itself: ``x [B S, D]``, ``shape`` as :meth:`split` gives it, ``bias [B, 1, 1, S]``."""
         g = layers.graph
-        qkv = layers.linear(x, f"{name}.qkv", self.query(attention), attention.key, attention.value)
+        projection = layers.query(attention.query, self.depth)
+        qkv = layers.linear(x, f"{name}.qkv", projection, attention.key, attention.value)
         query, key, value = (g.op("Reshape", part, shape) for part in g.many("Split", [qkv], 3, axis=1, num_outputs=3))
-        scores = g.op("MatMul", g.transpose(query, 0, 2, 1, 3), g.transpose(key, 0, 2, 3, 1))  # [B, H, S, S]
+        scores = layers.scores(query, key, self.heads, self.depth)
         weights = g.op("Softmax", g.op("Add", scores, bias), axis=-1)
         context = g.op("MatMul", weights, g.transpose(value, 0, 2, 1, 3))
         context = g.reshape(g.transpose(context, 0, 2, 1, 3), [-1, self.size])

@@ -5,8 +5,9 @@ from torch import nn
 
 from export.best import best, best_of
 from export.graph import Graph
-from export.linear import LEVELS, STEPS, Cache, Layers, MakeLayers, Range, array
+from export.linear import Cache, Layers, MakeLayers, array
 from export.marian.candidates import AXIS, biases, candidates, longest, specs_of
+from export.marian.layers import Known
 from export.marian.model import Activated, Around, DecoderLayer, EncoderLayer, Marian
 from export.package import TensorSpec
 from export.transformer import ATTENTIONS, AttentionGraphs, caches_of
@@ -34,21 +35,17 @@ def state_of(model: Marian, cache: Cache) -> list[TensorSpec]:
     return [*cells, *caches_of(attentions, shape.decoder_layers, shape.heads, shape.size, cache)]
 
 
-def known(model: Marian) -> tuple[dict[str, Range], dict[str, np.ndarray]]:
-    """Ranges of inputs and scales of outputs of the layers whose weights were 8-bit, by their names in graphs."""
-    ranges, scales = {}, {}
+def known(model: Marian) -> dict[str, Known]:
+    """The products of layers whose weights were 8-bit, by their names in graphs."""
+    known = {}
     for name, layers in products(model).items():
         found = [model.multipliers.get(layer) for layer in layers]
         multipliers = [each for each in found if each is not None]
         if len(multipliers) == len(layers) and len({each.input for each in multipliers}) == 1:
-            step = 1 / multipliers[0].input
-            ranges[name] = Range(-LEVELS * step, (STEPS - LEVELS) * step)
             sizes = zip(multipliers, layers, strict=True)
-            scales[name] = np.concatenate([np.full(len(layer.weight), 1 / each.weight) for each, layer in sizes])
-            if name.endswith(".self.qkv") and name.startswith("encoder"):
-                size = model.shape.size
-                scales[name][:size] /= (size / model.shape.heads) ** 0.5  # folded into the query's weights
-    return ranges, scales
+            weights = np.concatenate([np.full(len(layer.weight), each.weight) for each, layer in sizes])
+            known[name] = Known(multipliers[0].input, weights)
+    return known
 
 
 def products(model: Marian) -> dict[str, list[nn.Linear]]:

@@ -21,10 +21,16 @@ OUTPUT_ALPHA = f"none{ALPHA}"
 
 
 def positions(longest: int, size: int) -> Tensor:
-    """Sines in the first half and cosines in the second, the last of each with a period of ``2 pi 10000``."""
-    rates = torch.exp(torch.arange(size // 2) * (-math.log(10000.0) / (size // 2 - 1)))
-    angles = torch.arange(longest)[:, None] * rates[None]
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
+    """Sines in the first half and cosines in the second, the last of each with a period of ``2 pi 10000``.
+
+    Cosines are sines of angles that a quarter is added to, and all angles are 32-bit: rounded as Marian does it.
+    """
+    half = size // 2
+    exponents = np.arange(half, dtype=np.float32) / np.float32(half - 1)
+    rates = (np.float64(np.float32(1e-4)) ** exponents).astype(np.float32)
+    angles = np.arange(longest, dtype=np.float32)[:, None] * rates
+    angles = np.concatenate([angles, angles + np.float32(math.pi / 2)], axis=1)
+    return torch.from_numpy(np.sin(angles.astype(np.float64)).astype(np.float32))
 
 
 class Parameters:
