@@ -12,7 +12,7 @@ from export.commands import commands
 from export.linear import Float32Layers, Int8Layers, Layers, MakeLayers
 from export.marian import graphs as marian
 from export.marian.graphs import MarianGraphs
-from export.marian.layers import MarianLayers
+from export.marian.layers import MarianLayers, OrderedLayers
 from export.marian.model import Marian
 from export.package import (
     Alignment,
@@ -76,21 +76,30 @@ def write_graphs(model: Translator, directory: Path, label: str, kind: type[Laye
     return Graphs(**known, memory=memory, state=state, axes=axes)
 
 
-def int8_layers(model: Translator) -> type[Int8Layers]:
-    """Those of a model whose weights are 8-bit already, or those that find their scales."""
-    return MarianLayers if isinstance(model, Marian) and marian.known(model) else Int8Layers
+def int8_layers(model: Translator, *, in_order: bool = False) -> type[Int8Layers]:
+    """Those of a model whose weights are 8-bit already, with sums ``in_order`` or not, or those that find their scales.
+
+    Raises ``ValueError`` where there is no order to keep to.
+    """
+    if isinstance(model, Marian) and marian.known(model):
+        return OrderedLayers if in_order else MarianLayers
+    if in_order:
+        raise ValueError("sums have an order in models with 8-bit weights and multipliers of activations only")
+    return Int8Layers
 
 
-def calibrate(model: Translator, manifest: Manifest, sources: Sequence[Sequence[int]]) -> MakeLayers:
+def calibrate(
+    model: Translator, manifest: Manifest, sources: Sequence[Sequence[int]], kind: type[Int8Layers] = Int8Layers
+) -> MakeLayers:
     """int8 layers that know what values occur while ``sources`` are translated."""
     with tempfile.TemporaryDirectory() as scratch:
         graphs = write_graphs(model, Path(scratch), "observed", ObservedLayers, ObservedLayers)
         observer = Observer(Package(Path(scratch), manifest.model_copy(update={"graphs": {"fp32": graphs}})))
         observer.observe(sources)
     ranges, magnitudes = observer.ranges(), observer.magnitudes()
-    if isinstance(model, Marian) and int8_layers(model) is MarianLayers:
-        return partial(MarianLayers, ranges=ranges, magnitudes=magnitudes, known=marian.known(model))
-    return partial(Int8Layers, ranges=ranges, magnitudes=magnitudes)
+    if isinstance(model, Marian) and issubclass(kind, MarianLayers):
+        return partial(kind, ranges=ranges, magnitudes=magnitudes, known=marian.known(model))
+    return partial(kind, ranges=ranges, magnitudes=magnitudes)
 
 
 def trained(run: Run, version: str) -> Trained:

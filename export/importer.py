@@ -13,7 +13,7 @@ from rich.console import Console
 
 from export.build import calibrate, int8_layers, write_graphs
 from export.foreign import Foreign, open_foreign
-from export.linear import Float32Layers
+from export.linear import Float32Layers, Int8Layers
 from export.marian.reader import FileError
 from export.marian.vocabulary import Vocabulary
 from export.package import Alignment, File, Manifest, Package, Precision, sha256
@@ -91,7 +91,7 @@ def read_sentences(path: Path) -> list[str]:
 
 def build(
     found: Foreign, directory: Path, name: str, version: str, directions: list[Direction], tags: dict[str, int],
-    texts: Sequence[tuple[str, str]],
+    texts: Sequence[tuple[str, str]], kind: type[Int8Layers],
 ) -> Package:  # fmt: skip
     """Write a package in every precision into an empty directory; not yet checked against PyTorch."""
     (directory / "tokenizer.model").write_bytes(found.source.content)
@@ -121,8 +121,8 @@ def build(
         parameters=sum(parameter.numel() for parameter in found.model.parameters()),
     )
     sources = [Sources(found, tags).source(*text)[: found.longest] for text in texts]
-    layers = calibrate(found.model, manifest, sources)
-    manifest.graphs["int8"] = write_graphs(found.model, directory, "int8", int8_layers(found.model), layers)
+    layers = calibrate(found.model, manifest, sources, kind)
+    manifest.graphs["int8"] = write_graphs(found.model, directory, "int8", kind, layers)
     package = Package(directory, manifest)
     package.save_manifest()
     return Package.open(directory)
@@ -153,6 +153,14 @@ def main(
         typer.Option(help="shortlist of the sub-words that each source sub-word may become; else lex.*.bin beside it"),
     ] = None,
     full_vocabulary: Annotated[bool, typer.Option("--full-vocabulary", help="use no shortlist")] = False,
+    in_order: Annotated[
+        bool,
+        typer.Option(
+            "--in-order",
+            help="of 8-bit models: add floats up in the order of Marian's engines, for the same texts on processors "
+            "without VNNI; slower, and takes memory",
+        ),
+    ] = False,
     precision: Annotated[Literal["fp32", "int8", "all"], typer.Option(help="what to ship; all are checked")] = "int8",
     version: Annotated[str, typer.Option(help="version in the manifest")] = "0.1.0",
 ) -> None:
@@ -166,13 +174,14 @@ def main(
         raise typer.BadParameter(f"{output} exists and is not a package")
     try:
         found = open_foreign(directory, shortlist, whole=full_vocabulary)
-    except FileError as error:
+        kind = int8_layers(found.model, in_order=in_order)
+    except (FileError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
     tags = tags_of(found, directions, tag or [])
     chosen = read_sentences(sentences) if sentences else draw(found.source, SENTENCES)
     texts = list(zip(chosen, cycle(dict.fromkeys(target for _, target in directions)), strict=False))
     with tempfile.TemporaryDirectory() as scratch:
-        package = build(found, Path(scratch), name, version, directions, tags, texts)
+        package = build(found, Path(scratch), name, version, directions, tags, texts, kind)
         try:
             Console().print(check(found.model, Sources(found, tags), package, texts))
         except ParityError as error:

@@ -90,16 +90,19 @@ def dequantised(path: Path) -> bytes:
     return b"".join([*parts, struct.pack("<Q", 0), *(np.ascontiguousarray(values).tobytes() for *_, values in items)])
 
 
-def packaged(directory: Path, name: str, path: Path, *, whole: bool = False) -> Package:
+def packaged(directory: Path, name: str, path: Path, *, whole: bool = False, in_order: bool = False) -> Package:
     """The imported package in both precisions, with its shortlist or without, made where it is not there yet."""
     if not path.exists():
-        importer.main(directory, name, path, precision="all", full_vocabulary=whole)
+        importer.main(directory, name, path, precision="all", full_vocabulary=whole, in_order=in_order)
     return Package.open(path)
 
 
-def both(directory: Path, name: str, models: Path) -> tuple[Package, Package]:
+def both(directory: Path, name: str, models: Path, *, in_order: bool = False) -> tuple[Package, Package]:
     """The package with its shortlist and the one without."""
-    return packaged(directory, name, models / name), packaged(directory, name, models / f"{name}-whole", whole=True)
+    label = f"{name}-in-order" if in_order else name
+    paths = (False, models / label), (True, models / f"{label}-whole")
+    with_it, without = (packaged(directory, name, path, whole=whole, in_order=in_order) for whole, path in paths)
+    return with_it, without
 
 
 def jobs(package: Package, texts: Sequence[str]) -> list[Job]:
@@ -204,8 +207,10 @@ def main(
     texts = [line.split("\t")[0] for line in sentences.read_text(encoding="utf-8").splitlines()[:count]]
     rows: dict[str, dict[str, Any]] = {}
     for name, directory in directories.items():
-        rows[name] = compare(directory, both(directory, name, models), texts, floats)
-        texts = rows[name].pop("theirs")  # Portuguese now
+        found = rows[name] = compare(directory, both(directory, name, models, in_order=True), texts, floats)
+        plain = translate(packaged(directory, name, models / name), "int8", texts)
+        texts = found.pop("theirs")  # Portuguese now
+        found["our 8 bits without --in-order, their 8 bits"] = likeness(plain, texts)
     report = describe("fxtranslate", "onnxruntime", "sentencepiece", "sacrebleu") | {
         "set": sentences.name,
         "rows": rows,

@@ -3,8 +3,8 @@
 Marian's engines (intgemm, gemmology) round an activation to a level between -127 and 127, add 127, and multiply bytes
 with the weights; a bias takes back what they have too much. On x86 without VNNI the sums of two neighbouring products
 are cut to what 16 bits hold, and so they are by ONNX Runtime: given the same bytes, both engines have the same sums.
-What follows is rounded to 8 bits again, where the last bit of a float may decide. So floats are added up in Marian's
-order, too, where that shows: one after the other, each product rounded by itself.
+What follows is rounded to 8 bits again, where the last bit of a float may decide: :class:`OrderedLayers` add floats up
+in Marian's order, too, where that shows: one after the other, each product rounded by itself.
 """
 
 from collections.abc import Mapping
@@ -82,6 +82,12 @@ class MarianLayers(Int8Layers):
             return super().feed_forward(x, name, up, down, activation)
         self.positive.add(f"{name}.down")
         return self.linear(self.linear(x, f"{name}.up", up), f"{name}.down", down)
+
+
+class OrderedLayers(MarianLayers):
+    """Norms and the encoder's scores are added up in Marian's order, which takes time and memory: every pair of source
+    positions has a product of each feature.
+    """
 
     def query(self, layer: nn.Linear, depth: int) -> nn.Linear:
         return layer

@@ -46,7 +46,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def package(name: str, directories: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Package:
-    return students.packaged(directories[name], name, tmp_path_factory.mktemp(name) / name)
+    return students.packaged(directories[name], name, tmp_path_factory.mktemp(name) / name, in_order=True)
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp32"])

@@ -12,7 +12,7 @@ from torch import nn
 from export.build import int8_layers
 from export.graph import Graph
 from export.linear import LEVELS, Int8Layers
-from export.marian.layers import IN_ORDER, Known, MarianLayers
+from export.marian.layers import IN_ORDER, Known, MarianLayers, OrderedLayers
 from export.marian.load import load, positions
 from export.weights import Weights
 from tests.export.marian import tiny
@@ -38,7 +38,7 @@ def run(path: Path, build: Build, x: np.ndarray, *, exact: bool = False) -> np.n
         name: Known(INPUT, np.full(size, WEIGHT)) for name, size in (("layer", 24), ("up", 32), ("layer.down", 24))
     }
     axes = [*(f"axis {i}" for i in range(x.ndim - 1)), x.shape[-1]]
-    value = build(MarianLayers(graph, {}, {}, known | {"layer.up": known["up"]}), graph.input("x", "float32", axes))
+    value = build(OrderedLayers(graph, {}, {}, known | {"layer.up": known["up"]}), graph.input("x", "float32", axes))
     graph.output(value, "y", "float32", [f"axis of y {i}" for i in range(x.ndim)])
     graph.save(path / "graph.onnx")
     options = onnxruntime.SessionOptions()
@@ -156,3 +156,22 @@ def test_positions_are_sines_of_32_bit_angles() -> None:
 @pytest.mark.parametrize(("weights", "kind"), [("int8", MarianLayers), ("bin", Int8Layers)])
 def test_models_with_8_bit_weights_have_these_layers(weights: str, kind: type[Int8Layers], tmp_path: Path) -> None:
     assert int8_layers(load(tiny.write(tmp_path / "model.bin", tiny.STUDENT, weights), 30, start=1)) is kind
+
+
+def test_an_order_is_kept_where_there_is_one(tmp_path: Path) -> None:
+    known, other = (
+        load(tiny.write(tmp_path / f"{weights}.bin", tiny.STUDENT, weights), 30, start=1) for weights in ("int8", "bin")
+    )
+    assert int8_layers(known, in_order=True) is OrderedLayers
+    with pytest.raises(ValueError, match="8-bit weights"):
+        int8_layers(other, in_order=True)
+
+
+def test_without_order_norms_and_scores_are_the_runtimes_own(tmp_path: Path) -> None:
+    graph = Graph("test", Weights(tmp_path / "weights.bin"))
+    layers = MarianLayers(graph, {}, {}, {})
+    x = graph.input("x", "float32", ["batch", "source", 4, 16])
+    layers.scores(x, x, 4, 16)
+    layers.norm(graph.reshape(x, [-1, 64]), "norm", nn.LayerNorm(64))
+    assert {"MatMul", "LayerNormalization"} <= {node.op_type for node in graph.nodes}
+    assert "Mul" not in {node.op_type for node in graph.nodes}

@@ -5,6 +5,7 @@ import pytest
 
 from export.foreign import open_foreign
 from export.importer import build, draw
+from export.linear import Int8Layers
 from export.package import Package, Precision
 from service.engine import Job
 from service.engine.session import Session
@@ -26,7 +27,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
     found = open_foreign(directory)
     (root / "package").mkdir()
     texts = [(text, "pt") for text in draw(found.source, 40)]
-    return build(found, root / "package", "en-pt", "0", [("en", "pt")], {}, texts)
+    return build(found, root / "package", "en-pt", "0", [("en", "pt")], {}, texts, Int8Layers)
 
 
 @pytest.fixture(scope="module")
