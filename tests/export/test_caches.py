@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -13,6 +12,7 @@ from export.graph import Graph
 from export.linear import LEVELS, Float32Layers, Int8Layers, Layers, Range
 from export.package import Precision
 from export.weights import Weights
+from tests.export.exact import session
 
 B, H, T, D = 3, 2, 12, 16
 SIZE = H * D
@@ -67,10 +67,9 @@ def attend(precision: Precision, path: Path, x: np.ndarray, cache: list[np.ndarr
     for i, kind in enumerate(kinds):
         g.output(found[i], f"output.{i}", kind, ["batch", SIZE] if i == 0 else ["batch", H, "a", "b"])
     g.save(path / "graph.onnx")
-    session = onnxruntime.InferenceSession(str(path / "graph.onnx"), providers=["CPUExecutionProvider"])
     past = [stored(values, step, layers.cache) for values, step in zip(cache, steps(layers), strict=True)]
     feeds = {"x": x, "last": last, "key": past[0].copy(), "value": past[1].copy()}
-    context, *rest = session.run(None, feeds)
+    context, *rest = session(path / "graph.onnx").run(None, feeds)
     weights = None if grow else rest[2][:, :, 0]
     return Attended(context.reshape(B, H, D), past, rest[:2], steps(layers), weights)
 
@@ -165,11 +164,8 @@ def test_keep_gives_keys_and_values_as_they_are_kept(
     g = layers.graph
     g.output(layers.keep(g.input("x", "float32", ["n", 8]), "a", key, value), "kept", layers.cache, ["n", 2 * SIZE])
     g.save(tmp_path / "graph.onnx")
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.x64quantprecision", "1")  # sums are not cut where there is no VNNI
-    session = onnxruntime.InferenceSession(str(tmp_path / "graph.onnx"), options, providers=["CPUExecutionProvider"])
     x = random.uniform(-2, 2, size=(6, 8)).astype(np.float32)
-    (kept,) = session.run(["kept"], {"x": x})
+    (kept,) = session(tmp_path / "graph.onnx").run(["kept"], {"x": x})
     weights = [(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in (key, value)]
     expected = np.concatenate([x @ weight.T + bias for weight, bias in weights], axis=1)
     step = steps(layers).reshape(1, -1)

@@ -2,7 +2,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from export.graph import Graph
 from export.linear import Float32Layers, Int8Layers, Layers, Range, quantize
 from export.package import Precision
 from export.weights import Weights
+from tests.export.exact import session
 
 LOW, HIGH = -4.0, 4.0
 Make = Callable[[Precision], Layers]
@@ -40,8 +40,7 @@ def random() -> np.random.Generator:
 def run(layers: Layers, value: str, path: Path, **inputs: np.ndarray) -> np.ndarray:
     layers.graph.output(value, "y", "float32", ["rows", "columns"])
     layers.graph.save(path / "graph.onnx")
-    session = onnxruntime.InferenceSession(str(path / "graph.onnx"), providers=["CPUExecutionProvider"])
-    return session.run(None, inputs)[0]
+    return session(path / "graph.onnx").run(None, inputs)[0]
 
 
 def matrix(layers: Layers, size: int) -> str:
