@@ -37,11 +37,14 @@ def test_fp32_says_what_pytorch_says(model, tokenizer: Tokenizer, package: Packa
 
 
 def test_int8_says_nearly_what_fp32_says(tokenizer: Tokenizer, package: Package, texts) -> None:
-    """Step by step, on the same target: a target of its own would go elsewhere at the first near tie."""
+    """Step by step, on the same target: a target of its own would go elsewhere at the first near tie.
+
+    Random weights are large: on processors without VNNI their sums would be cut.
+    """
     source, lengths = (tensor.numpy() for tensor in pad([np.array(tokenizer.source(*text)) for text in texts[:40]]))
     target, _ = GraphDecoder(package, "fp32").greedy(source, lengths, 12)
     exact, rounded = (
-        forced(GraphDecoder(package, precision), source, lengths, target) for precision in ("fp32", "int8")
+        forced(GraphDecoder(package, precision, exact=True), source, lengths, target) for precision in ("fp32", "int8")
     )
     likely = exact > np.log(1e-3)
     assert np.abs(exact - rounded)[likely].mean() < 0.2
