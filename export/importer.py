@@ -157,8 +157,8 @@ def main(
         bool,
         typer.Option(
             "--in-order",
-            help="of 8-bit models: add floats up in the order of Marian's engines, for the same texts on processors "
-            "without VNNI; slower, and takes memory",
+            help="of 8-bit models: add scores up in the order of Marian's engines, too, for even more equal texts on "
+            "processors without VNNI; slower, and takes memory",
         ),
     ] = False,
     precision: Annotated[Literal["fp32", "int8", "all"], typer.Option(help="what to ship; all are checked")] = "int8",

@@ -3,8 +3,9 @@
 Marian's engines (intgemm, gemmology) round an activation to a level between -127 and 127, add 127, and multiply bytes
 with the weights; a bias takes back what they have too much. On x86 without VNNI the sums of two neighbouring products
 are cut to what 16 bits hold, and so they are by ONNX Runtime: given the same bytes, both engines have the same sums.
-What follows is rounded to 8 bits again, where the last bit of a float may decide: :class:`OrderedLayers` add floats up
-in Marian's order, too, where that shows: one after the other, each product rounded by itself.
+What follows is rounded to 8 bits again, where the last bit of a float may decide. So floats are added up in Marian's
+order, too, where that shows most: in norms, and in :class:`OrderedLayers` in the encoder's scores, one after the other,
+each product rounded by itself.
 """
 
 from collections.abc import Mapping
@@ -83,14 +84,31 @@ class MarianLayers(Int8Layers):
         self.positive.add(f"{name}.down")
         return self.linear(self.linear(x, f"{name}.up", up), f"{name}.down", down)
 
+    def query(self, layer: nn.Linear, depth: int) -> nn.Linear:
+        """Nothing is folded in: smaller weights would be rounded to levels anew."""
+        return layer
+
+    def scores(self, query: str, key: str, heads: int, depth: int) -> str:
+        return self.graph.op("Mul", super().scores(query, key, heads, depth), self.graph.number(depth**-0.5))
+
+    def norm(self, x: str, name: str, layer: nn.LayerNorm) -> str:
+        """Mean and variance are added up in order, which costs nothing to speak of."""
+        size = layer.normalized_shape[0]
+        if size > IN_ORDER:
+            return super().norm(x, name, layer)
+        g = self.graph
+        mean = g.weight(f"mean.{size}", np.full((size, 1), 1 / size, np.float32))
+        apart = g.op("Sub", x, g.op("MatMul", x, mean))
+        variance = g.op("MatMul", g.op("Mul", apart, apart), mean)
+        unit = g.op("Div", apart, g.op("Sqrt", g.op("Add", variance, g.number(layer.eps))))
+        scale, bias = g.weight(f"{name}.scale", array(layer.weight)), g.weight(f"{name}.bias", array(layer.bias))
+        return g.op("Add", g.op("Mul", unit, scale), bias)
+
 
 class OrderedLayers(MarianLayers):
-    """Norms and the encoder's scores are added up in Marian's order, which takes time and memory: every pair of source
+    """The encoder's scores are added up in Marian's order, too, which takes time and memory: every pair of source
     positions has a product of each feature.
     """
-
-    def query(self, layer: nn.Linear, depth: int) -> nn.Linear:
-        return layer
 
     def scores(self, query: str, key: str, heads: int, depth: int) -> str:
         """Large numbers of both signs are added up: here their order and rounding show most."""
@@ -102,15 +120,3 @@ class OrderedLayers(MarianLayers):
             "MatMul", g.reshape(products, [-1, depth]), g.weight(f"sum.{depth}", np.ones((depth, 1), np.float32))
         )
         return g.op("Mul", g.transpose(g.op("Reshape", sums, shape), 0, 3, 1, 2), g.number(depth**-0.5))
-
-    def norm(self, x: str, name: str, layer: nn.LayerNorm) -> str:
-        size = layer.normalized_shape[0]
-        if size > IN_ORDER:
-            return super().norm(x, name, layer)
-        g = self.graph
-        mean = g.weight(f"mean.{size}", np.full((size, 1), 1 / size, np.float32))
-        apart = g.op("Sub", x, g.op("MatMul", x, mean))
-        variance = g.op("MatMul", g.op("Mul", apart, apart), mean)
-        unit = g.op("Div", apart, g.op("Sqrt", g.op("Add", variance, g.number(layer.eps))))
-        scale, bias = g.weight(f"{name}.scale", array(layer.weight)), g.weight(f"{name}.bias", array(layer.bias))
-        return g.op("Add", g.op("Mul", unit, scale), bias)

@@ -1,6 +1,7 @@
 """Products, sums and norms of imported 8-bit models, as the engine that they were made for computes them."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from export.build import int8_layers
+from export.build import int8_layers, write_graphs
 from export.graph import Graph
 from export.linear import LEVELS, Int8Layers
+from export.marian.graphs import known as known_of
 from export.marian.layers import IN_ORDER, Known, MarianLayers, OrderedLayers
 from export.marian.load import load, positions
 from export.weights import Weights
@@ -158,6 +160,20 @@ def test_models_with_8_bit_weights_have_these_layers(weights: str, kind: type[In
     assert int8_layers(load(tiny.write(tmp_path / "model.bin", tiny.STUDENT, weights), 30, start=1)) is kind
 
 
+@pytest.mark.parametrize("kind", [MarianLayers, OrderedLayers])
+def test_levels_of_queries_keys_and_values_are_those_of_the_file(kind: type[MarianLayers], tmp_path: Path) -> None:
+    model = load(tiny.write(tmp_path / "model.bin", tiny.STUDENT, "int8"), 30, start=1)
+    write_graphs(model, tmp_path, "int8", kind, partial(kind, ranges={}, magnitudes={}, known=known_of(model)))
+    stored = (tmp_path / "weights.int8.bin").read_bytes()
+    for layer in model.encoder:
+        attention = layer.self_attention
+        levels = [
+            np.rint(part.weight.detach().numpy() * model.multipliers[part].weight)
+            for part in (attention.query, attention.key, attention.value)
+        ]
+        assert np.concatenate(levels).astype(np.int8).T.tobytes() in stored
+
+
 def test_an_order_is_kept_where_there_is_one(tmp_path: Path) -> None:
     known, other = (
         load(tiny.write(tmp_path / f"{weights}.bin", tiny.STUDENT, weights), 30, start=1) for weights in ("int8", "bin")
@@ -167,11 +183,10 @@ def test_an_order_is_kept_where_there_is_one(tmp_path: Path) -> None:
         int8_layers(other, in_order=True)
 
 
-def test_without_order_norms_and_scores_are_the_runtimes_own(tmp_path: Path) -> None:
+def test_without_order_scores_are_the_runtimes_own(tmp_path: Path) -> None:
     graph = Graph("test", Weights(tmp_path / "weights.bin"))
     layers = MarianLayers(graph, {}, {}, {})
     x = graph.input("x", "float32", ["batch", "source", 4, 16])
     layers.scores(x, x, 4, 16)
-    layers.norm(graph.reshape(x, [-1, 64]), "norm", nn.LayerNorm(64))
-    assert {"MatMul", "LayerNormalization"} <= {node.op_type for node in graph.nodes}
-    assert "Mul" not in {node.op_type for node in graph.nodes}
+    assert "MatMul" in {node.op_type for node in graph.nodes}
+    assert "Unsqueeze" not in {node.op_type for node in graph.nodes}  # no product of each pair of positions
