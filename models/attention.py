@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.dropout import Dropout
+
 
 def dot_product(query: Tensor, key: Tensor) -> Tensor:
     """Similarity of every query with every key: ``[..., Q, D], [..., K, D] -> [..., Q, K]``."""
@@ -86,7 +88,7 @@ class ScaledDotProductAttention(nn.Module):
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``[..., Q, D], [..., K, D], [..., K, V] -> context [..., Q, V], weights [..., Q, K]``."""

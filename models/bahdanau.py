@@ -6,6 +6,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from models.attention import AdditiveAttention
 from models.config import BahdanauConfig
+from models.dropout import Dropout
 from models.translator import Tensors, Translator, length_mask
 
 
@@ -48,7 +49,7 @@ class Encoder(nn.Module):
 class DeepOutput(nn.Module):
     """``softmax(W_o maxout(U s_i + V E y_(i-1) + C c_i))`` (section A.2.2); ``W_o`` is the embedding, tied."""
 
-    def __init__(self, config: BahdanauConfig, dropout: nn.Dropout) -> None:
+    def __init__(self, config: BahdanauConfig, dropout: Dropout) -> None:
         super().__init__()
         size = config.decoder_size + config.embedding_size + 2 * config.encoder_size
         self.maxout = nn.Linear(size, 2 * config.embedding_size)
@@ -70,7 +71,7 @@ class Bahdanau(Translator):
         self.config = config
         annotation_size = 2 * config.encoder_size
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.encoder = Encoder(config)
         self.initial = nn.Linear(annotation_size, config.decoder_size)
         query_size = config.decoder_size + config.embedding_size

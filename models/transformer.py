@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from models.attention import MultiHeadAttention, SelfAttention
 from models.config import TransformerConfig
+from models.dropout import Dropout
 from models.translator import Tensors, Translator, length_mask
 
 
@@ -23,7 +24,7 @@ class FeedForward(nn.Sequential):
     """``max(0, x W_1 + b_1) W_2 + b_2`` at every position (equation 2)."""
 
     def __init__(self, size: int, hidden_size: int, dropout: float) -> None:
-        super().__init__(nn.Linear(size, hidden_size), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden_size, size))
+        super().__init__(nn.Linear(size, hidden_size), nn.ReLU(), Dropout(dropout), nn.Linear(hidden_size, size))
 
     @property
     def up(self) -> nn.Linear:
@@ -41,7 +42,7 @@ class EncoderLayer(nn.Module):
         self.self_attention = SelfAttention(config.size, config.heads, config.dropout)
         self.feed_forward_norm = nn.LayerNorm(config.size)
         self.feed_forward = FeedForward(config.size, config.feed_forward_size, config.dropout)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """``x [B, S, size], mask [B, 1, 1, S] -> [B, S, size]``."""
@@ -58,7 +59,7 @@ class DecoderLayer(nn.Module):
         self.cross_attention = MultiHeadAttention(config.size, config.heads, config.dropout)
         self.feed_forward_norm = nn.LayerNorm(config.size)
         self.feed_forward = FeedForward(config.size, config.feed_forward_size, config.dropout)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self,
@@ -87,7 +88,7 @@ class Transformer(Translator):
         self.embedding = nn.Embedding(config.vocab_size, config.size, padding_idx=config.pad)
         self.register_buffer("positions", sinusoids(config.max_length, config.size), persistent=False)
         self.positions: Tensor
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))  # type: ignore[assignment]
         self.encoder_norm = nn.LayerNorm(config.size)
         self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))  # type: ignore[assignment]

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from models.bahdanau import DeepOutput, GatedRecurrentUnit
+from models.dropout import Dropout
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_one_step_is_that_of_the_paper(model, batch):
 def test_output_is_a_maxout_over_state_word_and_context(configure):
     config = configure("bahdanau").model
     torch.manual_seed(0)
-    output, e = DeepOutput(config, nn.Dropout(0.0)), config.embedding_size
+    output, e = DeepOutput(config, Dropout(0.0)), config.embedding_size
     state, word, context = (
         torch.randn(2, config.decoder_size),
         torch.randn(2, e),

@@ -20,7 +20,7 @@ import models
 from models import checkpoint, train
 from models.config import Config
 from models.data import Batch, Column
-from models.train import Budget, Trainer, alignment_loss, has_bf16, learning_rate, loss_of
+from models.train import Budget, Trainer, alignment_loss, has_bf16, is_faster_in_bf16, learning_rate, loss_of
 
 NEVER = math.inf
 ROOT = Path(models.__file__).parent.parent
@@ -28,7 +28,7 @@ ROOT = Path(models.__file__).parent.parent
 
 @pytest.fixture(autouse=True)
 def fp32(monkeypatch):
-    monkeypatch.setattr(train, "has_bf16", lambda: False)
+    monkeypatch.setattr(train, "is_faster_in_bf16", lambda: False)
 
 
 @pytest.fixture
@@ -138,12 +138,20 @@ def test_a_few_steps_reduce_the_loss(trainer):
 
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no bf16")
 def test_it_learns_in_bf16_where_the_processor_has_it(trainer, monkeypatch):
-    monkeypatch.setattr(train, "has_bf16", lambda: True)
+    monkeypatch.setattr(train, "is_faster_in_bf16", lambda: True)
     learner = trainer(learning_rate=2e-2)
     assert learner.accelerator.mixed_precision == "bf16"
     losses = losses_of(learner, 25)
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
     assert {parameter.dtype for parameter in learner.bare.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.79, True), (0.81, False)])
+def test_bf16_is_used_where_it_is_faster(monkeypatch, seconds, expected):
+    monkeypatch.setattr(train, "has_bf16", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(train, "product_seconds", lambda x: seconds if x.dtype == torch.bfloat16 else 1.0)
+    assert is_faster_in_bf16() is expected
 
 
 class KilledError(Exception):
