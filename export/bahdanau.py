@@ -6,7 +6,7 @@ from torch import nn
 from export.best import best
 from export.graph import Graph
 from export.linear import Layers, MakeLayers, array
-from export.package import TensorSpec
+from export.package import NEXT, TensorSpec
 from export.weights import Weights
 from models.bahdanau import Bahdanau
 
@@ -103,7 +103,7 @@ class BahdanauGraphs:
         hidden = self.cell(layers, g.op("Concat", embedded, context, axis=-1), "state.hidden")
         logits = self.deep_output(layers, g.op("Concat", hidden, embedded, context, axis=-1))
         g.output(weights, "attention", "float32", ["batch", "source"])
-        g.output(hidden, "next_state.hidden", "float32", ["batch", model.config.decoder_size])
+        g.output(hidden, f"{NEXT}state.hidden", "float32", ["batch", model.config.decoder_size])
         best(g, logits, len(self.embedding))
         return g
 

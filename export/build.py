@@ -9,7 +9,8 @@ from pathlib import Path
 from export import bahdanau, transformer
 from export.calibrate import ObservedLayers, Observer
 from export.commands import commands
-from export.linear import Float32Layers, Int8Layers, Layers, MakeLayers
+from export.int8 import Int8Layers
+from export.linear import Float32Layers, Layers, MakeLayers
 from export.marian import graphs as marian
 from export.marian.graphs import MarianGraphs
 from export.marian.layers import MarianLayers, OrderedLayers

@@ -7,7 +7,8 @@ import onnxruntime
 from torch import nn
 
 from export.decoder import Arrays, GraphDecoder
-from export.linear import Float32Layers, Range
+from export.int8 import Range
+from export.linear import Float32Layers
 from export.package import Package
 
 LOW, HIGH = "low.", "high."

@@ -3,7 +3,7 @@
 import numpy as np
 import onnxruntime
 
-from export.package import Package, Precision
+from export.package import NEXT, Package, Precision
 
 Arrays = dict[str, np.ndarray]
 
@@ -46,7 +46,7 @@ class GraphDecoder:
             where = np.full(len(source), position, np.int32)
             step: Arrays = {"token": token, "position": where, "top_k": np.array([1])}
             result = self.run(self.decoder, {**tensors, **step})
-            tensors.update({spec.name: result[f"next_{spec.name}"] for spec in self.specs.state})
+            tensors.update({spec.name: result[f"{NEXT}{spec.name}"] for spec in self.specs.state})
             token = np.where(ended, self.manifest.special.eos, result["next_ids"][:, 0])
             ended |= token == self.manifest.special.eos
             tokens.append(token)

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper
 from export.package import TensorSpec
 from export.weights import Weights
 
-OPSET = 21
-IR_VERSION = 10
+OPSET = 24
+IR_VERSION = 11
 MICROSOFT = "com.microsoft"
 ELEMENT = {
     "float32": TensorProto.FLOAT,

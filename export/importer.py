@@ -13,7 +13,8 @@ from rich.console import Console
 
 from export.build import calibrate, int8_layers, write_graphs
 from export.foreign import Foreign, open_foreign
-from export.linear import Float32Layers, Int8Layers
+from export.int8 import Int8Layers
+from export.linear import Float32Layers
 from export.marian.reader import FileError
 from export.marian.vocabulary import Vocabulary
 from export.package import Alignment, File, Manifest, Package, Precision, sha256

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 FORMAT: Literal[2] = 2
 MANIFEST = "manifest.json"
+NEXT, READ = "next_", "read_"
+"""Before the name of a state: the output that is the next one, and that which is the same after it was read."""
 Precision = Literal["fp32", "int8"]
 Part = Literal["encoder", "decoder"]
 
@@ -41,7 +43,8 @@ class TensorSpec(Record):
     those of :attr:`Graphs.axes`, along which sentences have different sizes, too.
     A state with a ``time`` axis starts empty and has room for the longest target. The decoder writes one entry of each
     row of a state with a ``time`` or ``source`` axis, and is meant to do so in place: input and output may be the same
-    memory. Every other state is new with each step, in memory of its own.
+    memory. A step that writes such a state first and then reads it may have to output it once more, named after
+    :data:`READ`: the same memory again. Every other state is new with each step, in memory of its own.
     """
 
     name: str

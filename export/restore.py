@@ -20,7 +20,6 @@ from torch import nn
 
 from export.bahdanau import torch_gates
 from export.build import NEVER, PARTS
-from export.linear import LARGEST_BIAS
 from export.package import Package, Precision
 from models import checkpoint
 from models.bahdanau import Bahdanau
@@ -29,8 +28,7 @@ from models.config import Config
 from models.transformer import Transformer
 from models.translator import Translator
 
-OUTPUT_OPERATOR = "QGemm"
-"""Computes the output layer of 8-bit graphs; that layer's bias is in steps of its input times those of its weights."""
+PRODUCT = "MatMulIntegerToFloat"
 
 
 class Stored:
@@ -39,17 +37,19 @@ class Stored:
     def __init__(self, package: Package, precision: Precision) -> None:
         graphs = [onnx.load(str(package.graph(precision, part))).graph for part in PARTS]
         self.arrays = {each.name: numpy_helper.to_array(each) for graph in graphs for each in graph.initializer}
-        self.step = next(
-            (self.arrays[node.input[1]] for node in graphs[1].node if node.op_type == OUTPUT_OPERATOR), np.float32(1)
-        )
+        nodes = [node for graph in graphs for node in graph.node]
+        turned = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Transpose"}
+        products = [node.input for node in nodes if node.op_type == PRODUCT]
+        self.scale_of = {turned.get(inputs[1], inputs[1]): self.arrays[inputs[3]] for inputs in products}
 
     def scales(self, name: str) -> np.ndarray | None:
-        return self.arrays.get(f"{name}.scale")
+        """One for each output, or for all."""
+        return self.scale_of.get(f"{name}.weight")
 
     def linear(self, name: str, *layers: nn.Linear, factor: np.ndarray | float = 1.0) -> None:
         """Into one layer or several that are one product in the graph, times ``factor``, one for each output."""
         scales, weight = self.scales(name), self.arrays[f"{name}.weight"]
-        rows = weight if scales is None else weight.T * scales[:, None]  # [outputs, inputs]
+        rows = weight if scales is None else (weight * scales).T  # [outputs, inputs]
         bias = self.arrays[f"{name}.bias"] * factor
         rows = rows * (factor if np.isscalar(factor) else np.asarray(factor)[:, None])
         ends = np.cumsum([layer.out_features for layer in layers])[:-1]
@@ -65,14 +65,13 @@ class Stored:
     def embedding(self, model: Translator, embedding: nn.Embedding) -> None:
         """The embedding and the output layer tied to it. What must never be said becomes what is said least."""
         scales, rows, bias = self.scales("embedding"), self.arrays["embedding.weight"], self.arrays["embedding.bias"]
-        allowed = bias > (NEVER if scales is None else -LARGEST_BIAS)
-        if scales is not None:
-            rows, bias = rows * scales[:, None], bias * (self.step * scales.astype(np.float64))
+        allowed = bias > NEVER
+        rows = rows if scales is None else (rows.T * scales).T
         fill(embedding.weight, rows)
         fill(model.output_bias, np.where(allowed, bias, bias[allowed].min()))
 
     def steps(self, name: str, size: int) -> np.ndarray:
-        """What the keys and values of the source are measured in, one for each of their features ``[2 size]``."""
+        """What the keys and values of an attention are measured in, one for each of their features ``[2 size]``."""
         parts = [self.arrays.get(f"{name}.{kind}.steps", np.ones(size)) for kind in ("key", "value")]
         return np.concatenate([part.ravel() for part in parts])
 
@@ -97,7 +96,8 @@ def restore_transformer(stored: Stored, model: Transformer) -> None:
     for i, writer in enumerate(model.decoder):
         name, own, cross = f"decoder.{i}", writer.self_attention, writer.cross_attention
         stored.norm(f"{name}.self.norm", writer.self_norm)
-        stored.linear(f"{name}.self.qkv", own.query, own.key, own.value)
+        kept = np.concatenate([np.ones(size), stored.steps(f"{name}.self", size)])
+        stored.linear(f"{name}.self.qkv", own.query, own.key, own.value, factor=kept)
         stored.linear(f"{name}.self.output", own.output)
         stored.norm(f"{name}.cross.norm", writer.cross_norm)
         stored.linear(f"{name}.cross.query", cross.query)

@@ -13,7 +13,7 @@ import numpy as np
 from export.best import best
 from export.graph import ELEMENT, Graph, Shape
 from export.linear import Cache, Layers, MakeLayers, array
-from export.package import TensorSpec
+from export.package import NEXT, TensorSpec
 from export.weights import Weights
 from models.attention import MultiHeadAttention
 from models.transformer import DecoderLayer, EncoderLayer, Transformer
@@ -92,12 +92,12 @@ class AttentionGraphs:
 
     def room(self, g: Graph, attention: str) -> str:
         """Positions that the caches have room for."""
-        return g.op("Cast", g.size(f"state.{attention}.key.0", 2), to=ELEMENT["int32"])
+        return g.op("Cast", g.op("Shape", f"state.{attention}.key.0", start=2, end=3), to=ELEMENT["int32"])
 
     def own_attention(self, layers: Layers, x: str, i: int, attention: MultiHeadAttention, time: str) -> str:
         """Of the target to its past: ``[B, size] -> [B, size]``."""
         name = f"decoder.{i}.self"
-        qkv = layers.linear(x, f"{name}.qkv", attention.query, attention.key, attention.value)
+        qkv = layers.query_and_keep(x, name, attention.query, attention.key, attention.value)
         context, _ = self.attend(layers, qkv, i, "self", "position", time)
         return layers.linear(context, f"{name}.output", attention.output)
 
@@ -117,7 +117,7 @@ class AttentionGraphs:
         context, *new, weights = layers.attend(x, f"decoder.{i}.{kind}", cache, last, size, self.heads, grow=own)
         axes: Shape = ["batch", self.heads, "time" if own else "source", self.depth]
         for name, value in zip(cache, new, strict=True):
-            layers.graph.output(value, f"next_{name}", layers.cache, axes)
+            layers.graph.output(value, f"{NEXT}{name}", layers.cache, axes)
         return context, weights
 
     def align(self, g: Graph, weights: str, head: int | None) -> None:

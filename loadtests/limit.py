@@ -31,11 +31,10 @@ from export.package import Package, PackageError, Part, Precision
 from loadtests.peers import BATCH, pinned
 
 OPERATORS = {
-    "Gemm": (1, TensorProto.FLOAT),
-    "MatMulIntegerToFloat": (1, TensorProto.UINT8),
-    "QGemm": (3, TensorProto.UINT8),
+    "MatMulIntegerToFloat": TensorProto.UINT8,
+    "Gemm": TensorProto.FLOAT,
 }
-"""Products with a matrix of weights, which of their inputs it is, and the type of the rows. Results are fp32."""
+"""Products with a matrix of weights, their second input, and the type of the rows. Results are fp32."""
 PARTS: tuple[Part, ...] = ("encoder", "decoder")
 GROUP = 1024
 """Source tokens that are encoded at once when there is no lack of sentences."""
@@ -141,12 +140,12 @@ def products(package: Package, precision: Precision, part: Part) -> Iterator[Pro
     """
     graph = onnx.load(package.graph(precision, part)).graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
+    weights |= {name: tensor for node in graph.node for name, tensor in turned(node, weights)}
     specs = package.manifest.graphs[precision]
     by_token = [spec.name for spec in (*specs.memory, *specs.state) if "source" in spec.shape]
     for node in needed(graph, by_token if part == "encoder" else [output.name for output in graph.output]):
         if node.op_type in OPERATORS:
-            place, _ = OPERATORS[node.op_type]
-            dims = weights[node.input[place]].dims
+            dims = weights[node.input[1]].dims
             columns, inner = dims if attribute(node, "transB") else reversed(dims)
             own = [weights[name] for name in dict.fromkeys(node.input[1:]) if name]
             yield Shape(part, node.op_type, False, inner, columns), node, own
@@ -158,6 +157,13 @@ def products(package: Package, precision: Precision, part: Part) -> Iterator[Pro
                     yield Shape(part, "Gemm", recurrent, direction.shape[1], direction.shape[0]), gemm, [tensor]
 
 
+def turned(node: onnx.NodeProto, weights: Mapping[str, TensorProto]) -> Iterator[tuple[str, TensorProto]]:
+    """What the node makes of weights by transposing them, which is done once, when a session is made."""
+    if node.op_type == "Transpose" and node.input[0] in weights:
+        array = numpy_helper.to_array(weights[node.input[0]]).transpose(attribute(node, "perm"))
+        yield node.output[0], numpy_helper.from_array(np.ascontiguousarray(array), node.output[0])
+
+
 def attribute(node: onnx.NodeProto, name: str) -> Any:
     """Its value; None where it has its default."""
     return next((helper.get_attribute_value(each) for each in node.attribute if each.name == name), None)
@@ -166,7 +172,7 @@ def attribute(node: onnx.NodeProto, name: str) -> Any:
 def standalone(products: Sequence[Product]) -> onnx.ModelProto:
     """A graph of products of one shape, each with its own weights: ``x [rows, inputs]`` -> ``y0``, ``y1`` ..."""
     shape = products[0][0]
-    _, kind = OPERATORS[shape.operator]
+    kind = OPERATORS[shape.operator]
     nodes, initializers = [], []
     for number, (_, node, own) in enumerate(products):
         alone = onnx.NodeProto()

@@ -9,7 +9,7 @@ from export.linear import Cache, Layers, MakeLayers, array
 from export.marian.candidates import AXIS, biases, candidates, longest, specs_of
 from export.marian.layers import Known
 from export.marian.model import Activated, Around, DecoderLayer, EncoderLayer, Marian
-from export.package import TensorSpec
+from export.package import NEXT, TensorSpec
 from export.transformer import ATTENTIONS, AttentionGraphs, caches_of
 from export.transformer import memory_of as attended
 from export.weights import Weights
@@ -204,5 +204,5 @@ class MarianGraphs(AttentionGraphs):
         kept = g.op("Mul", g.op("Sigmoid", forget), g.op("Sub", f"state.cell.{i}", new))
         cell = g.op("Add", new, kept)
         output = g.op("Relu", cell)
-        g.output(cell, f"next_state.cell.{i}", "float32", ["batch", self.size])
+        g.output(cell, f"{NEXT}state.cell.{i}", "float32", ["batch", self.size])
         return output

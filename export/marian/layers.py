@@ -8,14 +8,15 @@ order, too, where that shows most: in norms, and in :class:`OrderedLayers` in th
 each product rounded by itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 from torch import nn
 
 from export.graph import MICROSOFT, Graph
-from export.linear import LEVELS, STEPS, Activation, Cache, Int8Layers, Layers, Range, array, quantize
+from export.int8 import LEVELS, STEPS, Int8Layers, Range, quantize
+from export.linear import Activation, Cache, Layers, array
 
 LARGEST = 2 * LEVELS
 """The byte of the largest level."""
@@ -55,8 +56,16 @@ class MarianLayers(Int8Layers):
     def keep(self, x: str, name: str, key: nn.Linear, value: nn.Linear) -> str:
         return Layers.keep(self, x, name, key, value)
 
+    def query_and_keep(self, x: str, name: str, query: nn.Linear, key: nn.Linear, value: nn.Linear) -> str:
+        return Layers.query_and_keep(self, x, name, query, key, value)
+
     def scales(self, name: str, heads: int) -> list[str]:
         return Layers.scales(self, name, heads)
+
+    def attend(
+        self, x: str, name: str, cache: Sequence[str], last: str, size: str, heads: int, *, grow: bool
+    ) -> tuple[str, str, str, str]:
+        return Layers.attend(self, x, name, cache, last, size, heads, grow=grow)
 
     def quantized(self, x: str, name: str) -> tuple[str, str, str]:
         """What is below zero is cut with what has no level: that is the ReLU."""
@@ -74,7 +83,7 @@ class MarianLayers(Int8Layers):
         rows, _ = quantize(weight, self.own[name])
         steps = 1 / (np.float32(known.input) * known.weights.astype(np.float32))
         bias = bias - LEVELS * steps * rows.sum(axis=1, dtype=np.int32).astype(np.float32)
-        weights = g.weight(f"{name}.weight", rows.T), g.number(1.0), g.weight(f"{name}.scale", steps)
+        weights = g.weight(f"{name}.weight", rows.T), g.number(1.0), self.steps_of(name, steps)
         inputs = [self.quantized(x, name)[0], *weights, g.constant(0, np.uint8), "", g.weight(f"{name}.bias", bias)]
         return g.op("MatMulIntegerToFloat", *inputs, domain=MICROSOFT)
 

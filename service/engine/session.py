@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 
-from export.package import Package, Part
+from export.package import NEXT, READ, Package, Part
 from service.engine.slots import Encoded, Slots
 
 GROUP_TOKENS = 384
@@ -27,6 +27,10 @@ class Session:
         self.manifest, self.graphs = package.manifest, package.manifest.graphs[precision]  # type: ignore[index]
         self.encoder, self.decoder = (self._open(package, precision, part, provider) for part in ("encoder", "decoder"))
         self._encoded = [output.name for output in self.encoder.get_outputs()]
+        outputs = {output.name for output in self.decoder.get_outputs()}
+        named = {f"{prefix}{spec.name}": spec for spec in self.graphs.state for prefix in (NEXT, READ)}
+        self.states = {name: spec for name, spec in named.items() if name in outputs}
+        """Of the decoder's outputs those that are states."""
 
     @staticmethod
     def _open(package: Package, precision: str, part: Part, provider: str) -> onnxruntime.InferenceSession:
@@ -104,9 +108,9 @@ class Stepper:
         bind(binding.bind_input, "position", slots.position[:rows])
         for name, buffer in slots.buffers.items():
             bind(binding.bind_input, name, buffer[:rows])
-        for spec in self._session.graphs.state:
+        for name, spec in self._session.states.items():
             buffer = self._fresh.get(spec.name, slots.buffers[spec.name])
-            bind(binding.bind_output, f"next_{spec.name}", buffer[:rows])
+            bind(binding.bind_output, name, buffer[:rows])
         ids, scores = np.empty((rows, top_k), np.int64), np.empty((rows, top_k), np.float32)
         weights = np.empty((rows, slots.source), np.float32) if attention else None
         bind(binding.bind_output, "next_ids", ids)

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from export.graph import Graph
-from export.linear import LEVELS, Float32Layers, Int8Layers, Layers, Range
-from export.package import Precision
+from export.int8 import LEVELS, Int8Layers, Range
+from export.linear import Float32Layers, Layers
+from export.package import READ, Precision
 from export.weights import Weights
 from tests.export.exact import session
 
@@ -29,7 +30,7 @@ def make(precision: Precision, path: Path) -> Layers:
     graph = Graph("test", Weights(path / "weights.bin"))
     if precision == "fp32":
         return Float32Layers(graph)
-    ranges = {"a.key_value": Range(-4.0, 4.0)}
+    ranges = dict.fromkeys(("a.key_value", "a.qkv"), Range(-4.0, 4.0))
     return Int8Layers(graph, ranges, {"a": np.linspace(REACH / 2, REACH, 2 * SIZE, dtype=np.float32)})
 
 
@@ -56,8 +57,10 @@ class Attended(NamedTuple):
 
 
 def attend(precision: Precision, path: Path, x: np.ndarray, cache: list[np.ndarray], last: np.ndarray) -> Attended:
-    """``x [B, D]`` only looks, ``x [B, 3 D]`` adds to the cache first."""
+    """``x [B, D]`` only looks, ``x [B, 3 D]`` adds to the cache first, in the steps that it is kept in."""
     layers, grow = make(precision, path), x.shape[1] == 3 * SIZE
+    if grow:
+        x = x / np.concatenate([np.ones(SIZE, np.float32), steps(layers).ravel()])
     g = layers.graph
     names = [g.input(name, layers.cache, ["batch", H, "time", D]) for name in ("key", "value")]
     inputs = g.input("x", "float32", ["batch", x.shape[1]]), g.input("last", "int32", ["batch"])
@@ -67,9 +70,12 @@ def attend(precision: Precision, path: Path, x: np.ndarray, cache: list[np.ndarr
     for i, kind in enumerate(kinds):
         g.output(found[i], f"output.{i}", kind, ["batch", SIZE] if i == 0 else ["batch", H, "a", "b"])
     g.save(path / "graph.onnx")
+    reads = [output.name for output in g.outputs if output.name.startswith(READ)]
+    assert reads == ([f"{READ}{name}" for name in names] if grow and precision == "int8" else [])
     past = [stored(values, step, layers.cache) for values, step in zip(cache, steps(layers), strict=True)]
     feeds = {"x": x, "last": last, "key": past[0].copy(), "value": past[1].copy()}
-    context, *rest = session(path / "graph.onnx").run(None, feeds)
+    outputs = [f"output.{i}" for i in range(len(kinds))]
+    context, *rest = session(path / "graph.onnx").run(outputs, feeds)
     weights = None if grow else rest[2][:, :, 0]
     return Attended(context.reshape(B, H, D), past, rest[:2], steps(layers), weights)
 
@@ -173,3 +179,21 @@ def test_keep_gives_keys_and_values_as_they_are_kept(
     product, rounding = (1e-5, np.zeros(1)) if precision == "fp32" else (0.08, step / 2)
     assert kept.dtype == layers.cache
     assert np.all(np.abs(kept * step - expected) <= product + rounding)
+
+
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_a_query_stands_before_the_keys_and_values_that_are_kept(
+    precision: Precision, random: np.random.Generator, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    parts = [nn.Linear(8, SIZE) for _ in range(3)]
+    layers = make(precision, tmp_path)
+    g = layers.graph
+    both = layers.query_and_keep(g.input("x", "float32", ["n", 8]), "a", *parts)
+    g.output(both, "both", "float32", ["n", 3 * SIZE])
+    g.save(tmp_path / "graph.onnx")
+    x = random.uniform(-2, 2, size=(6, 8)).astype(np.float32)
+    (found,) = session(tmp_path / "graph.onnx").run(["both"], {"x": x})
+    expected = np.concatenate([part(torch.from_numpy(x)).detach().numpy() for part in parts], axis=1)
+    in_steps = np.concatenate([np.ones(SIZE, np.float32), steps(layers).ravel()])
+    assert np.abs(found * in_steps - expected).max() <= (1e-5 if precision == "fp32" else 0.08)

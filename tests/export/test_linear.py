@@ -8,7 +8,8 @@ from torch import nn
 
 from export.build import NEVER
 from export.graph import Graph
-from export.linear import Float32Layers, Int8Layers, Layers, Range, quantize
+from export.int8 import Int8Layers, Range
+from export.linear import Float32Layers, Layers
 from export.package import Precision
 from export.weights import Weights
 from tests.export.exact import session
@@ -47,20 +48,6 @@ def matrix(layers: Layers, size: int) -> str:
     return layers.graph.input("x", "float32", ["rows", size])
 
 
-def test_quantize_is_exact_to_half_a_level_of_each_output(random: np.random.Generator) -> None:
-    weight = random.normal(size=(8, 16)).astype(np.float32) * np.logspace(-3, 3, 8, dtype=np.float32)[:, None]
-    values, scales = quantize(weight)
-    assert values.dtype == np.int8
-    assert np.abs(values).max(axis=1).tolist() == [127] * 8
-    assert np.all(np.abs(values * scales[:, None] - weight) <= scales[:, None] / 2 * 1.001)
-
-
-def test_quantize_survives_an_output_of_zeros() -> None:
-    values, scales = quantize(np.zeros((2, 4), np.float32))
-    assert not values.any()
-    assert np.isfinite(1 / scales).all()
-
-
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("int8", 0.02)])
 def test_project_multiplies(
@@ -83,41 +70,6 @@ def test_layers_that_read_the_same_input_are_one_product(make: Make, precision: 
     weights = [layer.weight.detach().numpy() for layer in (first, second)]
     expected = np.concatenate([x @ weights[0].T + first.bias.detach().numpy(), x @ weights[1].T], axis=1)
     assert np.abs(y - expected).max() <= 0.05
-
-
-@pytest.mark.parametrize("tied", [False, True])
-def test_an_int8_row_does_not_depend_on_its_companions(
-    make: Make, tied: bool, random: np.random.Generator, tmp_path: Path
-) -> None:
-    weight, bias = random.normal(size=(24, 64)).astype(np.float32), np.zeros(24, np.float32)
-    x = random.normal(size=(9, 64)).astype(np.float32)
-    loud = x.copy()
-    loud[1:] *= 1000
-
-    def first_row(x: np.ndarray) -> list[float]:
-        layers = make("int8")
-        project = layers.project_tied if tied else layers.project
-        return run(layers, project(matrix(layers, 64), "layer", weight, bias), tmp_path, x=x)[0].tolist()
-
-    assert first_row(x) == first_row(loud) == first_row(x[:1])
-
-
-@pytest.mark.parametrize(("low", "high"), [(-4.0, 4.0), (0.0, 4.0), (1.0, 3.0), (-3.0, -1.0), (-0.1, 4.0), (0.0, 0.0)])
-def test_a_range_has_zero_among_its_levels_and_its_ends_within_half_a_step(low: float, high: float) -> None:
-    values = Range(low, high)
-    assert 0 <= values.zero_point <= 255
-    for end in (min(low, 0), max(high, 0)):
-        level = round(end / values.scale) + values.zero_point
-        assert -1 <= level <= 256
-        assert abs((level - values.zero_point) * values.scale - end) <= values.scale / 2 * 1.001
-
-
-def test_what_is_out_of_range_is_clipped_and_does_not_wrap(make: Make, tmp_path: Path) -> None:
-    layers = make("int8")
-    one = np.ones((1, 1), np.float32)
-    value = layers.project(matrix(layers, 1), "layer", one, np.zeros(1, np.float32))
-    y = run(layers, value, tmp_path, x=np.array([[1000.0], [-1000.0]], np.float32))
-    assert np.allclose(y[:, 0], [HIGH, LOW], atol=0.05)
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("int8", 0.1)])

@@ -7,7 +7,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from export.linear import LEVELS
+from export.int8 import LEVELS
 from export.package import Package, Precision
 from export.restore import main, restore
 from models.checkpoint import Run

@@ -55,9 +55,6 @@ def result(product: Product, x: np.ndarray) -> np.ndarray:
     if node.op_type == "MatMulIntegerToFloat":
         weight, scale, scales, zero_point, _, bias = inputs
         return (x - zero_point) * scale @ (weight * scales) + bias
-    if node.op_type == "QGemm":
-        scale, zero_point, weight, scales, _, bias = inputs
-        return ((x - zero_point) @ weight.T + bias) * scale * scales
     return x @ inputs[0].T + sum(inputs[1:])
 
 
@@ -75,11 +72,11 @@ def test_each_layer_is_multiplied_with_its_own_weights(package: Package, precisi
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_every_layer_of_a_transformer_is_there(transformer_package: Package, precision: Precision):
     """Two layers on each side, 32 features and 64 hidden ones, counted by hand."""
-    linear, tied = ("Gemm", "Gemm") if precision == "fp32" else ("MatMulIntegerToFloat", "QGemm")
+    linear = "Gemm" if precision == "fp32" else "MatMulIntegerToFloat"
     layer = [(32, 96), (32, 32), (32, 64), (64, 32)]  # query, key and value at once; output; up; down
     expected: dict[Part, list[tuple[str, int, int]]] = {
         "encoder": [(linear, *sizes) for sizes in 2 * [*layer, (32, 64)]],  # keys and values for each decoder layer
-        "decoder": [*((linear, *sizes) for sizes in 2 * [*layer, (32, 32), (32, 32)]), (tied, 32, 340)],  # cross
+        "decoder": [*((linear, *sizes) for sizes in 2 * [*layer, (32, 32), (32, 32)]), (linear, 32, 340)],  # cross
     }
     for part in PARTS:
         shapes = [shape for shape, *_ in products(transformer_package, precision, part)]
@@ -105,8 +102,8 @@ def test_the_limit_adds_up_the_layers():
     rates = [
         Rate(Shape("encoder", "Gemm", False, 6, 4), layers=2, rows=1024, seconds=1.024),
         Rate(Shape("encoder", "Gemm", True, 3, 3), layers=1, rows=32, seconds=0.064),
-        Rate(Shape("decoder", "QGemm", False, 5, 2), layers=1, rows=32, seconds=0.16),
-        Rate(Shape("decoder", "QGemm", False, 5, 2), layers=1, rows=1, seconds=7.0),
+        Rate(Shape("decoder", "MatMulIntegerToFloat", False, 5, 2), layers=1, rows=32, seconds=0.16),
+        Rate(Shape("decoder", "MatMulIntegerToFloat", False, 5, 2), layers=1, rows=1, seconds=7.0),
     ]
     found = limit.limit(rates, FULL)
     assert (found.encoder.macs, found.decoder.macs) == (57, 10)
@@ -137,7 +134,7 @@ def test_layers_take_turns_and_the_second_time_counts(monkeypatch: pytest.Monkey
 def test_it_prints_the_shapes_and_the_floor(package: Package):
     result = CliRunner().invoke(app, [str(package.path), "--repeats", "1"])
     assert result.exit_code == 0, result.output
-    operators = ("Gemm", "MatMulIntegerToFloat", "QGemm")
+    operators = ("Gemm", "MatMulIntegerToFloat")
     for word in ("fp32", "int8", *operators, "full batches", "one sentence", "tokens/s on one core"):
         assert word in result.output
 

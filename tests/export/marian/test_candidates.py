@@ -7,7 +7,8 @@ import onnxruntime
 import pytest
 
 from export.graph import Graph
-from export.linear import FEW, Float32Layers, Int8Layers, Layers, Range
+from export.int8 import Int8Layers, Range
+from export.linear import FEW, Float32Layers, Layers
 from export.marian.candidates import GRAIN, biases, candidates, longest
 from export.marian.shortlist import Shortlist
 from export.weights import Weights

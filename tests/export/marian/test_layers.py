@@ -12,7 +12,7 @@ from torch import nn
 
 from export.build import int8_layers, write_graphs
 from export.graph import Graph
-from export.linear import LEVELS, Int8Layers
+from export.int8 import LEVELS, Int8Layers
 from export.marian.graphs import known as known_of
 from export.marian.layers import IN_ORDER, Known, MarianLayers, OrderedLayers
 from export.marian.load import load, positions

@@ -5,7 +5,7 @@ import pytest
 
 from export.foreign import open_foreign
 from export.importer import build, draw
-from export.linear import Int8Layers
+from export.int8 import Int8Layers
 from export.package import Package, Precision
 from service.engine import Job
 from service.engine.session import Session
