@@ -10,7 +10,7 @@ import onnxruntime
 from export.package import NEXT, READ, Package, Part
 from service.engine.slots import Encoded, Slots
 
-GROUP_TOKENS = 384
+GROUP_TOKENS = 256
 """Source tokens encoded together at most: what is between two layers should stay in the cache."""
 
 
