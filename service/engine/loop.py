@@ -111,7 +111,7 @@ class Loop(Thread):
             self.attending += job.attention * job.beam_size
             task.results = Results(job, self.manifest, self.slots)
             if job.plain:
-                self.stop[task.slots] = min(task.results.longest, task.results.unwatched)
+                self.stop[task.slots] = task.results.calm
             else:
                 self.stop[task.slots] = NEVER
                 task.search = Search(task.results, task.slots)
@@ -181,7 +181,7 @@ class Loop(Thread):
         if now - self.swept < SWEEP:
             return
         self.swept = now
-        for task in {id(task): task for task in self.owners}.values():
+        for task in dict.fromkeys(self.owners):
             if task.abandoned(now):
                 self.leave(task)
 

@@ -35,6 +35,8 @@ class Results:
         self.longest = self.job.longest(self.manifest)
         self.unwatched = len(self.job.source_ids) + LOOP_MARGIN if self.job.repetition_guard else NEVER
         """Position up to which a target is not watched for loops."""
+        self.calm = min(self.longest, self.unwatched)
+        """Position up to which nothing but its end ends a hypothesis."""
 
     def hypothesis(self, slot: int, steps: int, log_prob: float, before: float, *, ended: bool) -> Hypothesis:
         """Of the first ``steps`` tokens of a slot; the last one is EOS if the hypothesis has ``ended``.
@@ -167,10 +169,9 @@ class Search:
 
     def settle(self) -> bool:
         """The second half, after the rows have moved: has the search ended?"""
-        longest, found = self.results.longest, len(self.finished)
-        if found < self.job.beam_size and self.steps <= longest and not self.results.watched(self.steps):
+        found, longest, slots = len(self.finished), self.results.longest, self.results.slots
+        if found < self.job.beam_size and self.steps <= self.results.calm:
             return found > 0 and not self.alive
-        slots = self.results.slots
         for row in [row for row in self.alive if self.results.looping(self.slots[row], self.steps)]:
             self.finished.append(self._unfinished(row))
             slots.log_prob[self.slots[row]] = -np.inf
@@ -204,22 +205,22 @@ def choose_alike(searches: Sequence[Search], log_probs: np.ndarray, ids: np.ndar
     """
     beam, eos = searches[0].job.beam_size, searches[0].eos
     rows = np.array([search.slots for search in searches])  # [searches, beam]
-    width, before = min(beam + 1, ids.shape[1]), log_probs[rows]
-    log_prob = (before[:, :, None] + scores[rows, :width]).reshape(len(rows), -1)
-    token = ids[rows, :width].reshape(len(rows), -1)
-    order = np.argsort(-log_prob, axis=1, kind="stable")[:, : 2 * beam]
-    log_prob, token = np.take_along_axis(log_prob, order, 1), np.take_along_axis(token, order, 1)
-    parent = order // width
+    each = np.arange(len(rows))[:, None]
+    width, before = min(beam + 1, ids.shape[1]), log_probs.take(rows)
+    log_prob = (before[:, :, None] + scores.take(rows, axis=0)[:, :, :width]).reshape(len(rows), -1)
+    order = (-log_prob).argsort(axis=1, kind="stable")[:, : 2 * beam]
+    token = ids.take(rows, axis=0)[:, :, :width].reshape(len(rows), -1)[each, order]
+    log_prob, parent = log_prob[each, order], order // width
     for search in searches:
         search.steps += 1
     ended = (token == eos) & (log_prob > -np.inf)
     for i, rank in zip(*(found.tolist() for found in ended[:, :beam].nonzero()), strict=True):
         row = int(parent[i, rank])
         searches[i].end(row, float(log_prob[i, rank]), float(before[i, row]))
-    order = np.argsort(ended, axis=1, kind="stable")[:, :beam]  # the best that are not EOS, in order
-    log_prob, parent, token = (np.take_along_axis(array, order, 1) for array in (log_prob, parent, token))
-    short = np.take_along_axis(ended, order, 1)
-    return place(rows, np.where(short, -1, parent), token, np.where(short, -np.inf, log_prob), before)
+    order = ended.argsort(axis=1, kind="stable")[:, :beam]  # the best that are not EOS, in order
+    log_prob, parent, token, short = (array[each, order] for array in (log_prob, parent, token, ended))
+    parent[short], log_prob[short] = -1, -np.inf
+    return place(rows, parent, token, log_prob, before)
 
 
 def place(rows: np.ndarray, parent: np.ndarray, token: np.ndarray, log_prob: np.ndarray, before: np.ndarray) -> Moves:
@@ -227,14 +228,16 @@ def place(rows: np.ndarray, parent: np.ndarray, token: np.ndarray, log_prob: np.
 
     A parent's first child stays in its row, so that little is copied; what is left takes rows without a child.
     """
+    each, beam = np.arange(len(rows))[:, None], rows.shape[1]
     same = parent[:, :, None] == parent[:, None, :]
-    first = ~np.tril(same, -1).any(axis=2) & (parent >= 0)
-    used = (parent[:, :, None] == np.arange(rows.shape[1])).any(axis=1)
+    alive = parent >= 0
+    first = alive & ~(same & np.tri(beam, k=-1, dtype=bool)).any(axis=2)
+    used = (parent[:, :, None] == np.arange(beam)).any(axis=1)
     row = parent.copy()
     row[~first] = (~used).nonzero()[1]  # as many in each search, and both in the order of the searches
-    slots = np.take_along_axis(rows, row, 1)
-    moved = ~first & (parent >= 0)
+    slots = rows[each, row]
+    moved = alive & ~first
     parents = np.maximum(parent, 0)
-    origins = np.take_along_axis(rows, parents, 1)[moved]
-    earlier = np.take_along_axis(before, parents, 1)
+    origins = rows[each, parents][moved]
+    earlier = before[each, parents]
     return Moves(origins, slots[moved], slots.ravel(), token.ravel(), log_prob.ravel(), earlier.ravel())

@@ -85,6 +85,10 @@ class Slots:
         self._shared = [spec for spec in self._specs if spec not in self._own]
         self._room = {spec.name: filled(self._shape(spec, self._longest), spec.pad, spec.dtype) for spec in self._specs}
         self.buffers = {spec.name: self._laid_out(spec) for spec in self._specs}
+        own = [(self.buffers[spec.name], spec.shape) for spec in self._own]
+        self._caches = [np.moveaxis(buffer, shape.index("time"), 1) for buffer, shape in own if "time" in shape]
+        """``[capacity, time, ...]``"""
+        self._states = [buffer for buffer, shape in own if "time" not in shape]
 
     @property
     def bytes(self) -> int:
@@ -181,21 +185,20 @@ class Slots:
 
         Hypotheses of a sentence begin alike, and a cache is a function of the tokens read: the rest of it is copied.
         """
-        length = int(self.position[slots].max())
+        position = self.position[slots]
+        length = int(position.max())
         differ = self.tokens[slots, :length] != self.tokens[to, :length]
-        alike = np.where(differ.any(axis=1), differ.argmax(axis=1), length).tolist()
+        first = np.where(differ.any(axis=1), differ.argmax(axis=1), length) + 1
+        """Entry of a cache that the first different token has made."""
         for history in (self.tokens, self.trail):
             history[to, :length] = history[slots, :length]
-        pairs = list(zip(slots.tolist(), to.tolist(), alike, self.position[slots].tolist(), strict=True))
-        for spec in self._own:
-            buffer = self.buffers[spec.name]
-            if "time" not in spec.shape:
-                buffer[to] = buffer[slots]
-                continue
-            rows = np.moveaxis(buffer, spec.shape.index("time"), 1)
-            for slot, new, same, end in pairs:
-                if same + 1 < end:
-                    rows[new, same + 1 : end] = rows[slot, same + 1 : end]
+        for state in self._states:
+            state[to] = state[slots]
+        pairs = list(zip(slots.tolist(), to.tolist(), first.tolist(), position.tolist(), strict=True))
+        for cache in self._caches:
+            for slot, new, start, end in pairs:
+                if start < end:
+                    cache[new, start:end] = cache[slot, start:end]
 
     def leave(self, slot: int) -> int:
         """Free a slot by moving the last row in use into it; returns the slot that row had."""
