@@ -128,11 +128,20 @@ class Slots:
         self.layout += 1
         for spec in self._shared:
             if kept.keys() & set(spec.shape):
-                part = self._part(spec, kept)
-                old = self.buffers[spec.name][: self.active, *part].copy()
-                new = self.buffers[spec.name] = self._laid_out(spec)
-                new[: self.active] = spec.pad
-                new[: self.active, *part] = old
+                self._lay_out_anew(spec, self._part(spec, kept))
+
+    def _lay_out_anew(self, spec: TensorSpec, part: tuple[slice, ...]) -> None:
+        """Move the kept part of each row in use to its new place in the same room, one at a time: no large copy.
+
+        Rows that get longer move from the last on, others from the first, so that none is overwritten before it moves.
+        """
+        old = self.buffers[spec.name]
+        new = self.buffers[spec.name] = self._laid_out(spec)
+        rows = range(self.active)
+        for row in rows if new[0].size < old[0].size else reversed(rows):
+            kept = old[row][part].copy()
+            new[row] = spec.pad
+            new[row][part] = kept
 
     def join(self, encoded: Encoded, row: int, copies: int) -> list[int]:
         """Put row ``row`` of an encoded batch into ``copies`` new slots."""

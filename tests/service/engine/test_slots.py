@@ -86,6 +86,18 @@ def test_the_source_axis_grows_and_shrinks_by_need(session: Session, slots: Slot
         assert slots.buffers[spec.name].shape == tuple(sizes.get(str(axis), axis) for axis in spec.shape)
 
 
+def test_several_rows_keep_what_they_have_when_the_source_axis_shrinks(
+    session: Session, slots: Slots, specs: list[TensorSpec]
+) -> None:
+    short, middle, long = (session.encode([source]) for source in (SHORT, MIDDLE[: GRAIN - 1], LONG))
+    for encoded in (short, middle, long):
+        slots.join(encoded, 0, 1)
+    slots.leave(2)
+    slots.fit({"source": 1})
+    assert slots.source == GRAIN
+    assert all(filled(slots, specs, row, each, 0) for row, each in enumerate((short, middle)))
+
+
 def advance(slots: Slots, stepper: Stepper, times: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Greedy steps: what each row says and where it looks."""
     said = []
