@@ -48,7 +48,7 @@ def test_a_server_that_stops_well(checkout: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_worker_that_is_killed(checkout: Path) -> None:
-    with running(checkout, held="0.05") as server:
+    with running(checkout, held="0.2") as server:
         found = asyncio.run(variant(server, kills=2, count=4, seconds=0.4))
     assert found["workers"] == 1
     assert found["replies_per_s"] > 0
