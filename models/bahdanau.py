@@ -47,7 +47,7 @@ class Encoder(nn.Module):
 
 
 class DeepOutput(nn.Module):
-    """``softmax(W_o maxout(U s_i + V E y_(i-1) + C c_i))`` (section A.2.2); ``W_o`` is the embedding, tied."""
+    """``maxout(U s_i + V E y_(i-1) + C c_i)`` (section A.2.2), of which ``W_o``, the embedding, makes logits."""
 
     def __init__(self, config: BahdanauConfig, dropout: Dropout) -> None:
         super().__init__()
@@ -56,11 +56,10 @@ class DeepOutput(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.dropout = dropout
 
-    def forward(self, state: Tensor, embedded: Tensor, context: Tensor, vocabulary: Tensor) -> Tensor:
-        """``state [..., H], embedded [..., E], context [..., C], vocabulary [V, E] -> logits [..., V]``."""
+    def forward(self, state: Tensor, embedded: Tensor, context: Tensor) -> Tensor:
+        """``state [..., H], embedded [..., E], context [..., C] -> [..., E]``."""
         pieces = self.maxout(torch.cat([state, embedded, context], dim=-1)).unflatten(-1, (2, -1))
-        hidden = self.dropout(pieces.amax(dim=-2))
-        return nn.functional.linear(hidden, vocabulary, self.bias.to(hidden.dtype))
+        return self.dropout(pieces.amax(dim=-2))
 
 
 class Bahdanau(Translator):
@@ -109,7 +108,7 @@ class Bahdanau(Translator):
     def step(self, token: Tensor, position: int, memory: Tensors, state: Tensors) -> tuple[Tensor, Tensors, Tensor]:
         embedded = self.embedding(token)
         hidden, context, weights = self.advance(embedded, memory, state["state.hidden"])
-        logits = self.output(hidden, embedded, context, self.embedding.weight)
+        logits = self.logits(self.output(hidden, embedded, context))
         return logits, {"state.hidden": hidden}, weights
 
     def forward(self, source: Tensor, source_lengths: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,4 +119,4 @@ class Bahdanau(Translator):
             hidden, context, weights = self.advance(y, memory, hidden)
             steps.append((hidden, context, weights))
         states, contexts, attention = (torch.stack(parts, dim=1) for parts in zip(*steps, strict=True))
-        return self.output(self.dropout(states), embedded, contexts, self.embedding.weight), attention
+        return self.output(self.dropout(states), embedded, contexts), attention

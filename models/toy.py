@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from models.bahdanau import Bahdanau
 from models.config import BahdanauConfig, TransformerConfig
 from models.data import Batch
+from models.loss import loss_of
 from models.tokenizer import BOS, EOS, PAD
-from models.train import loss_of
 from models.transformer import Transformer
 from models.translator import Translator
 

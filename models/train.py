@@ -28,10 +28,11 @@ from torch import Tensor, nn
 
 from models import checkpoint
 from models.config import Config, TrainingConfig
-from models.data import Batch, ParallelText
+from models.data import ParallelText
 from models.evaluate import Example, corpus_bleu
+from models.loss import loss_of
 from models.pairs import read_pairs
-from models.tokenizer import PAD, Tokenizer
+from models.tokenizer import Tokenizer
 from models.transplant import transplant
 
 DEV_SENTENCES = 200
@@ -60,35 +61,6 @@ def learning_rate(training: TrainingConfig, step: int, share: float) -> float:
     """
     decay = min(1.0, max(0.0, 1.0 - share) / training.decay_share)
     return training.learning_rate * min(1.0, (step + 1) / training.warmup_steps) * decay
-
-
-def loss_of(
-    model: nn.Module, batch: Batch, smoothing: float, guidance: float = 0.0, shift: int = 0
-) -> tuple[Tensor, int]:
-    """Label-smoothed cross-entropy, a mean over the real target tokens, and how many those are.
-
-    Where a batch has links, ``guidance`` times the loss of the alignment is added.
-    """
-    target = batch.target[:, 1:]
-    logits, attention = model(batch.source, batch.source_lengths, batch.target[:, :-1])
-    loss = nn.functional.cross_entropy(
-        logits.float().flatten(0, 1), target.flatten(), ignore_index=PAD, label_smoothing=smoothing
-    )
-    if batch.links is not None and guidance and batch.links.shape[1]:
-        loss = loss + guidance * alignment_loss(attention, batch.links, shift)
-    return loss, int((target != PAD).sum())
-
-
-def alignment_loss(attention: Tensor, links: Tensor, shift: int) -> Tensor:
-    """Cross-entropy of ``attention [B, T, S]`` to the aligned source tokens, alike for each of them, a mean over the
-    target tokens that have some (Garg et al. 2019, arXiv:1909.02074, equation 6).
-    """
-    sentence, target, source = links
-    linked = attention.new_zeros(attention.shape[:2]).index_put_(
-        (sentence, target), attention.new_ones(1), accumulate=True
-    )
-    weights = attention[sentence, target + shift, source].float().clamp(min=torch.finfo(torch.float32).tiny)
-    return -(weights.log() / linked[sentence, target]).sum() / (linked > 0).sum()
 
 
 class Trainer:

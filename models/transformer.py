@@ -121,7 +121,7 @@ class Transformer(Translator):
         return memory, {}
 
     def decode(self, target: Tensor, memory: Tensors, state: Tensors, start: int = 0) -> tuple[Tensor, Tensors, Tensor]:
-        """``target [B, T]`` after ``start`` tokens in ``state`` -> logits, longer state, attention ``[B, T, S]``."""
+        """``target [B, T]`` after ``start`` tokens in ``state`` -> features, longer state, attention ``[B, T, S]``."""
         length = target.shape[1]
         causal = torch.ones(length, start + length, dtype=torch.bool, device=target.device).tril(start)
         cross_mask = memory["memory.mask"][:, None, None]
@@ -133,15 +133,14 @@ class Transformer(Translator):
             x, (new_state[names[0]], new_state[names[1]]), weights = layer(x, cross, cross_mask, causal, past)
             attention.append(weights)
         x = self.decoder_norm(x)
-        logits = nn.functional.linear(x, self.embedding.weight, self.bias)
         alignment, head = attention[self.config.alignment_layer], self.config.alignment_head  # [B, H, T, S]
-        return logits, new_state, alignment.mean(dim=1) if head is None else alignment[:, head]
+        return x, new_state, alignment.mean(dim=1) if head is None else alignment[:, head]
 
     def step(self, token: Tensor, position: int, memory: Tensors, state: Tensors) -> tuple[Tensor, Tensors, Tensor]:
-        logits, state, attention = self.decode(token[:, None], memory, state, position)
-        return logits[:, 0], state, attention[:, 0]
+        features, state, attention = self.decode(token[:, None], memory, state, position)
+        return self.logits(features[:, 0]), state, attention[:, 0]
 
     def forward(self, source: Tensor, source_lengths: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         memory, state = self.encode(source, source_lengths)
-        logits, _, attention = self.decode(target, memory, state)
-        return logits, attention
+        features, _, attention = self.decode(target, memory, state)
+        return features, attention

@@ -15,6 +15,8 @@ class Translator(nn.Module):
     """
 
     config: ModelConfig
+    embedding: nn.Embedding
+    """Of both languages, and the weights of the output layer (Press and Wolf 2017, arXiv:1608.05859)."""
 
     @property
     def output_bias(self) -> nn.Parameter:
@@ -30,8 +32,12 @@ class Translator(nn.Module):
         raise NotImplementedError
 
     def forward(self, source: Tensor, source_lengths: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Teacher forcing: ``target [B, T]`` begins with BOS ``-> logits [B, T, V], attention [B, T, S]``."""
+        """Teacher forcing: ``target [B, T]`` begins with BOS ``-> features [B, T, D], attention [B, T, S]``."""
         raise NotImplementedError
+
+    def logits(self, features: Tensor) -> Tensor:
+        """The output layer: ``features [..., D] -> [..., V]``."""
+        return nn.functional.linear(features, self.embedding.weight, self.output_bias)
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 import models
 from models import checkpoint, train
 from models.config import Config
-from models.data import Batch, Column
-from models.train import Budget, Trainer, alignment_loss, has_bf16, is_faster_in_bf16, learning_rate, loss_of
+from models.data import Column
+from models.train import Budget, Trainer, has_bf16, is_faster_in_bf16, learning_rate
 
 NEVER = math.inf
 ROOT = Path(models.__file__).parent.parent
@@ -61,65 +61,6 @@ def test_budget_is_used_up_by_whichever_comes_first():
     assert Budget(minutes=10, steps=100).share(at) == pytest.approx(0.3)
     assert Budget(minutes=4, steps=100).share(at) == pytest.approx(0.5)
     assert Budget(minutes=NEVER, steps=60).share(at) == pytest.approx(0.5)
-
-
-class Uniform(torch.nn.Module):
-    """Every token is as likely as any other, except that the scale makes token 4 more so."""
-
-    def forward(self, source, source_lengths, target):
-        logits = torch.zeros(*target.shape, 8)
-        logits[..., 4] = math.log(2)
-        return logits, None
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_loss_is_a_mean_over_the_real_tokens(smoothing):
-    target = torch.tensor([[2, 4, 4, 3], [2, 3, 0, 0]])
-    loss, tokens = loss_of(Uniform(), Batch(target, torch.tensor([4, 2]), target), smoothing)
-    likely, other = math.log(9 / 2), math.log(9)
-    plain = (2 * likely + 2 * other) / 4
-    assert tokens == 4
-    assert loss.item() == pytest.approx((1 - smoothing) * plain + smoothing * (likely + 7 * other) / 8)
-
-
-def test_alignment_loss_by_hand():
-    attention = torch.tensor([[[0.0, 0.5, 0.5], [0.0, 0.2, 0.8]], [[0.1, 0.6, 0.3], [1.0, 0.0, 0.0]]])
-    links = torch.tensor([[0, 0, 1], [0, 0, 0], [1, 2, 1]])  # the first token of both, of two words and of one
-    assert alignment_loss(attention, links, 0).item() == pytest.approx(-(math.log(0.5) + math.log(0.6)) / 2)
-    one = torch.tensor([[0], [0], [2]])
-    assert alignment_loss(attention, one, 1).item() == pytest.approx(-math.log(0.8))
-    never = torch.tensor([[1], [1], [1]])
-    assert math.isfinite(alignment_loss(attention, never, 0).item())
-
-
-@pytest.mark.parametrize("shift", [0, 1])
-def test_guided_attention_learns_its_alignment(configure, architecture, batch, shift):
-    config = configure(architecture, dropout=0.0)
-    model = checkpoint.build(
-        config.model_copy(update={"model": config.model.model_copy(update={"alignment_shift": shift})})
-    )
-    rows = [(b, t, t % 2 + 1) for b in range(3) for t in range(int((batch.target[b] > 0).sum()) - 2)]
-    guided = batch._replace(links=torch.tensor(rows).T)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    looked = []
-    for _ in range(150):
-        optimizer.zero_grad()
-        loss_of(model, guided, 0.1, guidance=1.0, shift=shift)[0].backward()
-        optimizer.step()
-        with torch.inference_mode():
-            _, attention = model(batch.source, batch.source_lengths, batch.target[:, :-1])
-        looked.append(np.mean([attention[b, t + shift, s].item() for b, t, s in rows]))
-    assert looked[0] < 0.4
-    assert looked[-1] > 0.75
-
-
-def test_links_count_only_where_they_weigh(model, batch):
-    guided = batch._replace(links=torch.tensor([[0], [0], [1]]))
-    none = batch._replace(links=torch.zeros(3, 0, dtype=torch.long))
-    plain = loss_of(model, batch, 0.1)[0]
-    assert torch.equal(plain, loss_of(model, guided, 0.1)[0])
-    assert torch.equal(plain, loss_of(model, none, 0.1, guidance=1.0)[0])
-    assert loss_of(model, guided, 0.1, guidance=1.0)[0] > plain
 
 
 def losses_of(trainer, steps):

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from models.bahdanau import Bahdanau
+from models.loss import loss_of
 from models.tokenizer import BOS, EOS, PAD
-from models.train import loss_of
 from models.translator import Translator, greedy, length_mask
 
 
@@ -18,7 +18,8 @@ def lengths(batch):
 
 def forward(model, batch):
     with torch.inference_mode():
-        return model(batch.source, batch.source_lengths, batch.target[:, :-1])
+        features, attention = model(batch.source, batch.source_lengths, batch.target[:, :-1])
+        return model.logits(features), attention
 
 
 def test_length_mask():
@@ -121,7 +122,8 @@ def test_greedy_takes_the_likeliest_token_and_says_how_likely(model, batch):
     tokens, log_prob = decode(model, batch)
     with torch.inference_mode():
         inputs = nn.functional.pad(tokens[:, :-1], (1, 0), value=BOS)
-        best, likeliest = model(batch.source, batch.source_lengths, inputs)[0].log_softmax(-1).max(-1)
+        features, _ = model(batch.source, batch.source_lengths, inputs)
+        best, likeliest = model.logits(features).log_softmax(-1).max(-1)
     assert (tokens != EOS).all()
     assert tokens.tolist() == likeliest.tolist()
     torch.testing.assert_close(log_prob, best)
