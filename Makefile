@@ -29,7 +29,7 @@ export BENTOML_HOME := $(CURDIR)/.bentoml
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help serve test contract check format data train export evaluate robustness consistency bench limit \
-	arrivals soak companions timeline loadtest overload steady disruption \
+	arrivals soak companions operators timeline loadtest overload steady disruption \
 	students students-speed docs bento image lock clean
 
 help:  ## list the commands
@@ -101,6 +101,10 @@ soak: $(VENV)/ready  ## does memory grow while the engine translates 200,000 sen
 companions: $(VENV)/ready  ## does the engine translate 3,000 sentences under load as alone: SETS="test.en-fr.tsv ..."
 	$(call need,SETS)
 	$(RUN_PY) -m loadtests.companions $(ARGS) $(SETS)
+
+operators: $(VENV)/ready  ## where the time of the graphs goes, operator by operator: SETS="test.en-fr.tsv ..."
+	$(call need,SETS)
+	$(RUN_PY) -m loadtests.operators $(ARGS) $(SETS)
 
 timeline: $(VENV)/ready  ## draw docs/engine-timeline.png, sentences joining and leaving: SETS="test.en-fr.tsv ..."
 	$(call need,SETS)

@@ -16,7 +16,7 @@ import httpx
 import matplotlib as mpl
 import typer
 
-from loadtests import heatmap, quality, students, students_speed
+from loadtests import heatmap, operators, quality, students, students_speed
 from loadtests.machine import ROOT
 from loadtests.markdown import (
     EXAMPLE,
@@ -53,6 +53,7 @@ REPORTS = (
     "arrivals.json",
     "soak.json",
     "companions.json",
+    "operators.json",
     "disruption.json",
     "overload.json",
     "steady.json",
@@ -112,6 +113,7 @@ PAGES: dict[Path, dict[str, Part]] = {
         "bench": Part(RESULTS / "engine.json", BENCH, engine_tables),
         "shapes": Part(RESULTS / "shapes.json", SHAPES, shapes_table),
         "limit": Part(RESULTS / "engine.json", BENCH, limit_table),
+        "operators": Part(RESULTS / "operators.json", f"make operators {SETS}", operators.markdown),
         "arrivals": Part(RESULTS / "arrivals.json", f"make arrivals {SETS}", arrivals_tables),
         "soak": Part(RESULTS / "soak.json", "make soak", soak_table),
         "companions": Part(RESULTS / "companions.json", f"make companions {SETS}", companions_table),

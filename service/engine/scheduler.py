@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from threading import Condition
 
 from export.package import Package
@@ -26,7 +27,7 @@ class Engine:
 
     ``slots`` rows are decoded at a time in each of ``threads`` loops, ``queue_size`` sentences may wait. ``trace`` is
     told what the loops do, by the loops themselves: it must be quick. ``nice`` puts the loops behind the other threads
-    of the process, where the system knows priorities of threads.
+    of the process, where the system knows priorities of threads. ``profile`` is the session's.
     Raises ``ValueError`` for an execution provider that is not there and ``KeyError`` for an unknown precision.
     """
 
@@ -41,10 +42,11 @@ class Engine:
         threads: int | None = None,
         nice: int = 0,
         trace: Callable[[Event], None] | None = None,
+        profile: Path | None = None,
     ) -> None:
         self.package, self.precision, self.provider = package, precision, provider
         self.slots, self.queue_size, self.nice, self.trace = slots, queue_size, nice, trace
-        self.session = Session(package, precision, provider)
+        self.session = Session(package, precision, provider, profile)
         self._queue: deque[Task] = deque()
         self._submitted = 0
         self._changed = Condition()
