@@ -18,42 +18,41 @@ class SmoothedCrossEntropy(torch.autograd.Function):
     """Output layer and loss in one: ``features [N, D], weight [V, D], bias [V], target [N] -> [N]``.
 
     The logits of a batch are far the largest tensor of a small model, and reading and writing them takes longer than
-    their product. Here a block of them becomes probabilities ``p`` while it is in the cache, and only these are kept,
-    in the precision of ``features``. The gradient of the logits is
-    ``p - (1 - smoothing) onehot(target) - smoothing / V`` (Szegedy et al. 2016, arXiv:1512.00567, section 7), of which
-    the last two terms are subtracted as sums over rows.
+    their product. Here a block of them becomes its own gradient while it is in the cache,
+    ``p - (1 - smoothing) onehot(target) - smoothing / V`` (Szegedy et al. 2016, arXiv:1512.00567, section 7), and only
+    that is kept, in the precision of ``features``.
     """
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float) -> Tensor:
-        chances = features.new_empty(len(features), len(weight))
+        of_logits = features.new_empty(len(features), len(weight))
         chosen, log_prob = target[:, None], torch.empty(len(features), 1, device=features.device)
         likely = torch.empty_like(log_prob)
         for start in range(0, len(features), BLOCK):
             rows = slice(start, start + BLOCK)
-            logits = nn.functional.linear(features[rows], weight, bias)
-            torch.softmax(logits, 1, out=chances[rows])
-            log_prob[rows] = chances[rows].gather(1, chosen[rows]).float().clamp(min=TINY).log()
+            logits, block = nn.functional.linear(features[rows], weight, bias), of_logits[rows]
+            torch.softmax(logits, 1, out=block)
+            chance = block.gather(1, chosen[rows])
+            log_prob[rows] = chance.float().clamp(min=TINY).log()
             likely[rows] = logits.gather(1, chosen[rows]).float()
+            block.sub_(smoothing / len(weight))
+            block.scatter_(1, chosen[rows], chance - (1 - smoothing + smoothing / len(weight)))
         # The mean log-probability of all tokens is the mean logit less what normalises it.
         mean = features.float() @ weight.float().mean(0)[:, None] + bias.float().mean()
-        loss = smoothing * (likely - mean) - log_prob
-        ctx.save_for_backward(features, weight, target, chances)
-        ctx.smoothing = smoothing
-        return loss.squeeze(1)
+        ctx.save_for_backward(features, weight, of_logits)
+        return (smoothing * (likely - mean) - log_prob).squeeze(1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        features, weight, target, chances = ctx.saved_tensors
-        even, sure = ctx.smoothing / len(weight), 1 - ctx.smoothing
+        features, weight, of_logits = ctx.saved_tensors
         scale = gradient[:, None].to(features.dtype)
-        scaled = features * scale
-        of_features = chances @ weight - even * weight.sum(0) - sure * weight[target]
-        of_weight = (chances.t() @ scaled).float() - even * scaled.sum(0, dtype=torch.float32)
-        of_weight.index_add_(0, target, scaled.float(), alpha=-sure)
-        of_bias = (scale.t() @ chances).squeeze(0).float() - even * gradient.sum()
-        of_bias.index_add_(0, target, gradient, alpha=-sure)
-        return of_features * scale, of_weight.to(weight.dtype), of_bias.to(weight.dtype), None, None
+        return (
+            of_logits @ weight * scale,
+            of_logits.t() @ (features * scale),
+            (scale.t() @ of_logits).squeeze(0),
+            None,
+            None,
+        )
 
 
 def translation_loss(model: Translator, features: Tensor, target: Tensor, smoothing: float) -> Tensor:

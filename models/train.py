@@ -51,7 +51,7 @@ class Progressed:
     tokens: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     initial: dict[str, Any] | None = None
-    """Name, minutes and tokens of the run that gave the first weights."""
+    """Name of the run that gave the first weights; its minutes and tokens with those of the runs before it."""
 
 
 def learning_rate(training: TrainingConfig, step: int, share: float) -> float:
@@ -124,7 +124,9 @@ class Trainer:
         if self.at.step == 0:
             run = checkpoint.Run.open(initial)
             transplant(run, self.bare, self.tokenizer)
-            self.at.initial = {"name": run.config.name, "minutes": run.training.minutes, "tokens": run.training.tokens}
+            before, first = run.training, run.training.initial or {"minutes": 0.0, "tokens": 0}
+            spent = {"minutes": before.minutes + first["minutes"], "tokens": before.tokens + first["tokens"]}
+            self.at.initial = {"name": run.config.name} | spent
 
     def epoch(self) -> list[np.ndarray]:
         """This process's share of the batches of the current epoch; the same after a resume.

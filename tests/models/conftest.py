@@ -21,6 +21,12 @@ def fresh_accelerator():
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
+@pytest.fixture(autouse=True)
+def fp32(monkeypatch):
+    """Whether bf16 is faster is found out by timing, and may come out otherwise for the next trainer."""
+    monkeypatch.setattr(train, "is_faster_in_bf16", lambda: False)
+
+
 @pytest.fixture(params=sorted(MODELS))
 def architecture(request):
     return request.param

@@ -26,11 +26,6 @@ NEVER = math.inf
 ROOT = Path(models.__file__).parent.parent
 
 
-@pytest.fixture(autouse=True)
-def fp32(monkeypatch):
-    monkeypatch.setattr(train, "is_faster_in_bf16", lambda: False)
-
-
 @pytest.fixture
 def trainer(configure, architecture, prepared, tmp_path):
     """Makes a trainer whose run is a directory of ``tmp_path``."""

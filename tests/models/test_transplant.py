@@ -91,3 +91,10 @@ def test_a_run_begins_with_the_weights_of_another_and_says_so(finished, configur
     assert training.initial == {
         "name": finished.config.name, "minutes": finished.training.minutes, "tokens": finished.training.tokens
     }  # fmt: skip
+    third = train.Trainer(configure(architecture, seed=9), prepared, tmp_path / "third", (), budget)
+    third.begin(tmp_path / "new")
+    assert third.at.initial == {
+        "name": training.initial["name"],
+        "minutes": training.minutes + finished.training.minutes,
+        "tokens": training.tokens + finished.training.tokens,
+    }
