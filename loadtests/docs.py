@@ -60,7 +60,7 @@ REPORTS = (
     "students.json",
     "students_speed.json",
 )
-PICTURED = "The little girl is reading a book in the garden."
+PICTURED = "Tom bought a new car."
 
 
 def replace(text: str, name: str, content: str) -> str:
@@ -150,7 +150,7 @@ def ask(url: str) -> None:
     mpl.use("agg")
     reply = httpx.post(f"{url}/v1/translate", json=EXAMPLE, timeout=60).raise_for_status().json()
     (RESULTS / "example.json").write_text(json.dumps(reply, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    heatmap.write(url, PICTURED, "en", "fr", DOCS / "attention.png")
+    heatmap.write(url, PICTURED, "en", "de", DOCS / "attention.png")
 
 
 def main(

@@ -10,7 +10,7 @@ from loadtests.engine_report import CTRANSLATE2, Case, between, label, tables, t
 from loadtests.peers.attentive import Attentive
 from loadtests.tables import grid, shown, where
 
-EXAMPLE = {"text": "I drink milk.", "target": "fr", "attention": "alignment"}
+EXAMPLE = {"text": "I am reading a book.", "target": "fr", "attention": "alignment"}
 
 SHAPE_COLUMNS = {
     "sorted": "offline_sorted",
