@@ -115,9 +115,6 @@ def observed(model: Transformer, sources: Sequence[Sequence[int]], longest: int)
     steps = min(round(LONGER * longest), model.config.max_length)
     target = torch.randint(EOS + 1, model.config.vocab_size, (len(sources), steps))
     target[:, 0] = BOS
-    found: list[Tensor] = []
-    hook = model.decoder_norm.register_forward_hook(lambda module, given, states: found.append(states))
-    logits, _ = model(source, lengths, target)
-    hook.remove()
+    states, _ = model(source, lengths, target)
     ahead = torch.arange(steps)[None] - lengths[:, None]
-    return found[0].flatten(0, 1), logits.amax(-1).flatten(), ahead.flatten()
+    return states.flatten(0, 1), model.logits(states).amax(-1).flatten(), ahead.flatten()

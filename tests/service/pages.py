@@ -77,7 +77,7 @@ HANDBOOK = """<!DOCTYPE html>
   </header>
   <main>
     <p>The <a id="car" href="/cars?x=1&amp;y=2">red car</a> is in front of the <b id="front">house</b>.
-       <i id="all">I drink coffee every morning.</i> My sister
+       <i id="all">I eat bread every morning.</i> My sister
        <strong id="reads">reads <u id="books">many books</u></strong> in the garden.</p>
     <p><img src="cat.png" alt='A "cat"'> The cat sleeps under the table.<br>The dog drinks water.<br/>
        It is five o&#39;clock&nbsp;&mdash; time for tea.</p>
