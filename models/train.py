@@ -74,7 +74,7 @@ class Trainer:
         self.tokenizer = Tokenizer(data / "tokenizer.model")
         if len(self.tokenizer) > config.model.vocab_size:
             raise ValueError(f"{len(self.tokenizer)} pieces in {data}, only {config.model.vocab_size} in {config.name}")
-        self.accelerator = Accelerator(mixed_precision="bf16" if is_faster_in_bf16() else "no")
+        self.accelerator = Accelerator(mixed_precision=self.precision())
         model = checkpoint.build(config)
         optimizer = torch.optim.AdamW(
             model.parameters(), betas=(0.9, 0.98), eps=1e-9, weight_decay=config.training.weight_decay, fused=True
@@ -103,9 +103,17 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         content = {"model": self.bare.state_dict(), "optimizer": self.optimizer.state_dict(), "at": vars(self.at)}
+        content["precision"] = self.accelerator.mixed_precision
         checkpoint.save(self.run / f"step-{self.at.step:07d}.pt", content)
         for old in self.checkpoints()[: -self.config.training.average_last]:
             old.unlink()
+
+    def precision(self) -> str:
+        """That of the run's checkpoints where it can be had: which is faster may come out otherwise the next time."""
+        known = [checkpoint.load(path).get("precision") for path in self.checkpoints()[-1:]]
+        if known == ["no"] or (known == ["bf16"] and has_bf16()):
+            return str(known[0])
+        return "bf16" if is_faster_in_bf16() else "no"
 
     def checkpoints(self) -> list[Path]:
         return sorted(self.run.glob("step-*.pt"))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from accelerate.state import AcceleratorState
 from typer.testing import CliRunner
 
 import models
@@ -80,6 +81,18 @@ def test_it_learns_in_bf16_where_the_processor_has_it(trainer, monkeypatch):
     losses = losses_of(learner, 25)
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
     assert {parameter.dtype for parameter in learner.bare.parameters()} == {torch.float32}
+
+
+@pytest.mark.skipif(not has_bf16(), reason="this processor has no bf16")
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_run_goes_on_in_the_precision_it_began_in(trainer, monkeypatch, bf16):
+    monkeypatch.setattr(train, "is_faster_in_bf16", lambda: bf16)
+    trainer(steps=1).train(save_minutes=0)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    monkeypatch.setattr(train, "is_faster_in_bf16", lambda: not bf16)
+    assert trainer().accelerator.mixed_precision == ("bf16" if bf16 else "no")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert trainer("another").accelerator.mixed_precision == ("no" if bf16 else "bf16")
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0.79, True), (0.81, False)])
