@@ -29,11 +29,12 @@ from rich.console import Console
 from rich.table import Table
 
 from export.package import Package
-from loadtests.engines import PATIENCE, Output, Packages, Precision, Sentence, on_one_core, opened, read
+from loadtests.engines import PATIENCE, Output, Packages, Precision, Sentence, on_one_core, opened
 from loadtests.machine import describe
 from loadtests.peers import BATCH
 from loadtests.report import PERCENTILES
-from loadtests.sets import SOURCES, read_sets
+from loadtests.samples import read_files
+from loadtests.sets import SOURCES
 from service.engine import Hypothesis, Job
 
 SHORT = 8
@@ -267,10 +268,10 @@ def main(
     where = describe("onnxruntime", "numpy", "sentencepiece")
     plan = Plan(rounds, sentences, share, rate, limit, seed)
     packages = opened(package, precision)
+    chosen = read_files(packages, sets)
     try:
-        texts = [each for path in sets for each in read_sets(path)]
-        rows = [measure(each, precision, read(each, texts), plan) for each in packages]
-    except (FileNotFoundError, ValueError) as error:
+        rows = [measure(each, precision, found, plan) for each, found in zip(packages, chosen, strict=True)]
+    except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     settings = {"rounds": rounds, "sentences": sentences, "slots": BATCH, "short_words": SHORT, "seed": seed}
     output.mkdir(parents=True, exist_ok=True)

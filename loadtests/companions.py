@@ -21,9 +21,10 @@ from rich.progress import track
 from rich.table import Table
 
 from export.package import Package
-from loadtests.engines import PATIENCE, Output, Packages, Precision, Sentence, opened, read, running
+from loadtests.engines import PATIENCE, Output, Packages, Precision, Sentence, opened, running
 from loadtests.machine import describe
-from loadtests.sets import SOURCES, read_sets
+from loadtests.samples import sampled
+from loadtests.sets import SOURCES
 from service.engine import Engine, Hypothesis, Job
 from service.text.tokens import Tokenizer
 
@@ -141,13 +142,7 @@ def main(
     """Exits with 1 where a translation differs."""
     console, rows = Console(), []
     packages = opened(package, precision)
-    try:
-        texts = [each for path in sets for each in read_sets(path)]
-        chosen = [read(each, texts) for each in packages]
-    except (FileNotFoundError, ValueError) as error:
-        raise typer.BadParameter(str(error)) from error
-    for each, found in zip(packages, chosen, strict=True):
-        sample = Random(seed).sample(found, min(sentences, len(found)))
+    for each, sample in zip(packages, sampled(packages, sets, sentences, seed), strict=True):
         with running(each, precision=precision, queue_size=QUEUE) as engine:
             rows.append(summary(each, precision, compare(engine, sample, seed)))
     output.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from random import Random
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
 
@@ -19,11 +18,12 @@ from rich.console import Console
 from rich.table import Table
 
 from export.package import Package, Part
-from loadtests.engines import PATIENCE, Output, Packages, Precision, Sentence, on_one_core, opened, read
+from loadtests.engines import PATIENCE, Output, Packages, Precision, Sentence, on_one_core, opened
 from loadtests.limit import OPERATORS, PARTS
 from loadtests.machine import describe
 from loadtests.peers import BATCH
-from loadtests.sets import SOURCES, read_sets
+from loadtests.samples import sampled
+from loadtests.sets import SOURCES
 from loadtests.tables import shown, where
 from service.engine import Job
 
@@ -128,13 +128,7 @@ def main(
     """Writes operators.json and prints a table for each package."""
     console, rows = Console(), []
     packages = opened(package, precision)
-    try:
-        texts = [each for path in sets for each in read_sets(path)]
-        chosen = [read(each, texts) for each in packages]
-    except (FileNotFoundError, ValueError) as error:
-        raise typer.BadParameter(str(error)) from error
-    for each, found in zip(packages, chosen, strict=True):
-        sample = Random(seed).sample(found, min(sentences, len(found)))
+    for each, sample in zip(packages, sampled(packages, sets, sentences, seed), strict=True):
         sample.sort(key=lambda sentence: -len(sentence.source_ids))
         cases = {case.name: profiled(each, precision, case, sample) for case in CASES}
         rows.append({"model": each.manifest.name, "precision": precision, "sentences": len(sample), "cases": cases})

@@ -23,9 +23,10 @@ from rich.console import Console
 
 from export.package import Package
 from loadtests.arrivals import SHORT, Arrival, continuous, poisson
-from loadtests.engines import Precision, Sentence, on_one_core, opened, read
+from loadtests.engines import Precision, Sentence, on_one_core, opened
 from loadtests.machine import ROOT, describe
-from loadtests.sets import SOURCES, read_sets
+from loadtests.samples import read_files
+from loadtests.sets import SOURCES
 from service.engine import Event, Hypothesis, Job
 
 SHIPPED = ROOT / "models" / "trained" / "transformer-en-fr-de"
@@ -229,10 +230,7 @@ def main(
     """Draw sentences that join and leave one decode loop."""
     mpl.use("agg")
     (found,) = opened([package], precision)
-    try:
-        chosen = read(found, [each for path in sets for each in read_sets(path)])
-    except (FileNotFoundError, ValueError) as error:
-        raise typer.BadParameter(str(error)) from error
+    (chosen,) = read_files([found], sets)
     trace, rate = record(found, precision, slots, chosen, Plan(sentences, share, seed))
     name = f"{found.manifest.name}, {precision}"
     title = f"{name}: {sentences} sentences arrive at random at one core with {slots} slots"

@@ -27,7 +27,7 @@ class SmoothedCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float) -> Tensor:
         of_logits = features.new_empty(len(features), len(weight))
         chosen, log_prob = target[:, None], torch.empty(len(features), 1, device=features.device)
-        likely = torch.empty_like(log_prob)
+        likely, even = torch.empty_like(log_prob), smoothing / len(weight)
         for start in range(0, len(features), BLOCK):
             rows = slice(start, start + BLOCK)
             logits, block = nn.functional.linear(features[rows], weight, bias), of_logits[rows]
@@ -35,8 +35,8 @@ class SmoothedCrossEntropy(torch.autograd.Function):
             chance = block.gather(1, chosen[rows])
             log_prob[rows] = chance.float().clamp(min=TINY).log()
             likely[rows] = logits.gather(1, chosen[rows]).float()
-            block.sub_(smoothing / len(weight))
-            block.scatter_(1, chosen[rows], chance - (1 - smoothing + smoothing / len(weight)))
+            block.sub_(even)
+            block.scatter_(1, chosen[rows], chance - (1 - smoothing + even))
         # The mean log-probability of all tokens is the mean logit less what normalises it.
         mean = features.float() @ weight.float().mean(0)[:, None] + bias.float().mean()
         ctx.save_for_backward(features, weight, of_logits)
@@ -56,14 +56,12 @@ class SmoothedCrossEntropy(torch.autograd.Function):
 
 
 def translation_loss(model: Translator, features: Tensor, target: Tensor, smoothing: float) -> Tensor:
-    """Label-smoothed cross-entropy, a mean over the tokens of ``target [B, T]`` that are no padding; of
-    ``features [B, T, D]``, in the precision of autocast.
-    """
-    device, real = features.device.type, target != PAD
+    """Label-smoothed cross-entropy of ``features [N, D]``, a mean over ``target [N]``, in the precision of autocast."""
+    device = features.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
     with torch.autocast(device, enabled=False):
-        operands = (each.to(dtype) for each in (features[real], model.embedding.weight, model.output_bias))
-        return SmoothedCrossEntropy.apply(*operands, target[real], smoothing).mean()
+        operands = (each.to(dtype) for each in (features, model.embedding.weight, model.output_bias))
+        return SmoothedCrossEntropy.apply(*operands, target, smoothing).mean()
 
 
 def alignment_loss(attention: Tensor, links: Tensor, shift: int) -> Tensor:
@@ -87,9 +85,10 @@ def loss_of(
     wrapper, as those of several processes are.
     """
     target = batch.target[:, 1:]
+    real = target != PAD
     features, attention = model(batch.source, batch.source_lengths, batch.target[:, :-1])
     bare = cast(Translator, getattr(model, "module", model))
-    loss = translation_loss(bare, features, target, smoothing)
+    loss = translation_loss(bare, features[real], target[real], smoothing)
     if batch.links is not None and guidance and batch.links.shape[1]:
         loss = loss + guidance * alignment_loss(attention, batch.links, shift)
-    return loss, int((target != PAD).sum())
+    return loss, int(real.sum())
