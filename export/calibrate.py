@@ -1,6 +1,7 @@
 """What values the inputs of linear layers take: int8 needs to know before it can fix their scales."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -28,9 +29,9 @@ class ObservedLayers(Float32Layers):
         self.observe(x, name)
         return super().project(x, name, weight, bias)
 
-    def project_some(self, x: str, name: str, weight: np.ndarray, ids: str) -> str:
+    def project_some(self, x: str, name: str, *given: Any) -> str:
         self.observe(x, name)
-        return super().project_some(x, name, weight, ids)
+        return super().project_some(x, name, *given)
 
     def keep(self, x: str, name: str, key: nn.Linear, value: nn.Linear) -> str:
         kept = super().keep(x, name, key, value)
@@ -38,12 +39,12 @@ class ObservedLayers(Float32Layers):
         return kept
 
     def attend(
-        self, x: str, name: str, cache: Sequence[str], last: str, size: str, heads: int, *, grow: bool
+        self, x: str, name: str, cache: Sequence[str], last: str, size: str, heads: int, *, grow: bool, aligned: bool
     ) -> tuple[str, str, str, str]:
         if grow:
             _, key, value = self.graph.many("Split", [x], 3, axis=1, num_outputs=3)
             self.observe(self.graph.op("Concat", key, value, axis=1), f"{name}{CACHE}")
-        return super().attend(x, name, cache, last, size, heads, grow=grow)
+        return super().attend(x, name, cache, last, size, heads, grow=grow, aligned=aligned)
 
 
 class Observer(GraphDecoder):

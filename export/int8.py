@@ -90,14 +90,14 @@ class Int8Layers(Layers):
         return self.graph.op("QuantizeLinear", x, self.graph.number(1.0), self.graph.constant(0, np.int8))
 
     def attend(
-        self, x: str, name: str, cache: Sequence[str], last: str, size: str, heads: int, *, grow: bool
+        self, x: str, name: str, cache: Sequence[str], last: str, size: str, heads: int, *, grow: bool, aligned: bool
     ) -> tuple[str, str, str, str]:
         """What is new is written before it is read: the operator would quantize feature by feature.
 
         That it reads what was written in this step is no secret: it wants to output it, the same memory again.
         """
         if not grow:
-            return super().attend(x, name, cache, last, size, heads, grow=False)
+            return super().attend(x, name, cache, last, size, heads, grow=False, aligned=aligned)
         g = self.graph
         query, *new = g.many("Split", [x], 3, axis=1, num_outputs=3)
         query, place = g.unsqueeze(query, 1), g.op("Cast", last, to=ELEMENT["int64"])
@@ -143,21 +143,25 @@ class Int8Layers(Layers):
         alike = (scales == scales[0]).all()
         return self.graph.number(scales[0]) if alike else self.graph.weight(f"{name}.scale", scales)
 
-    def products(self, x: str, name: str, weight: np.ndarray) -> tuple[Callable[[str], str], Callable[[], str]]:
+    def products(self, x: str, name: str, weight: np.ndarray) -> tuple[Callable[[str, str], str], Callable[[str], str]]:
         """Levels by levels in both, so that processors on which such a product saturates do it alike."""
         g, (levels, scales) = self.graph, quantize(weight, self.own.get(name))
         inputs, scale, zero_point = self.quantized(x, name)
-        rows, steps = g.weight(f"{name}.weight", levels), self.steps_of(name, scales)
-        line = g.unsqueeze(inputs, 1)  # [N, 1, I]
+        weights, steps = g.weight(f"{name}.weight", levels), self.steps_of(name, scales)
+        alike = not steps.endswith(".scale")
 
-        def some(ids: str) -> str:
-            columns = g.transpose(g.op("Gather", rows, ids), 0, 2, 1)  # [N, I, K]
-            own = g.unsqueeze(g.op("Gather", steps, ids), 1) if steps.endswith(".scale") else steps
-            return g.squeeze(g.op("MatMulIntegerToFloat", line, columns, scale, own, zero_point, domain=MICROSOFT), 1)
+        def product(rows: str, columns: str, own: str) -> str:
+            return g.op("MatMulIntegerToFloat", rows, columns, scale, own, zero_point, domain=MICROSOFT)
 
-        def every() -> str:
-            columns = g.transpose(rows, 1, 0)
-            return g.op("MatMulIntegerToFloat", inputs, columns, scale, steps, zero_point, domain=MICROSOFT)
+        def some(ids: str, rows: str) -> str:
+            columns = g.transpose(g.op("Gather", weights, ids), 0, 2, 1)  # [N, I, K]
+            own = steps if alike else g.unsqueeze(g.op("Gather", steps, ids), 1)
+            line = g.unsqueeze(g.op("Gather", inputs, rows) if rows else inputs, 1)  # [N, 1, I]
+            return g.squeeze(product(line, columns, own), 1)
+
+        def every(ids: str) -> str:
+            columns = g.transpose(g.op("Gather", weights, ids), 1, 0)
+            return product(inputs, columns, steps if alike else g.op("Gather", steps, ids))
 
         return some, every
 

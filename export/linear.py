@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from export.graph import MICROSOFT, Graph
 
-FEW = 4
+FEW = 2
 """Rows up to which some rows of weights, gathered for each, are multiplied faster than all of them at once."""
+BLOCK = 16
+"""Outputs of one row that are multiplied at once where others are for each row."""
 
 
 Cache = Literal["float32", "int8"]
@@ -44,16 +46,35 @@ class Layers(ABC):
         """The same with the weights of the embedding called ``name``, which are stored once."""
         return self.project(x, name, weight, bias)
 
-    def project_some(self, x: str, name: str, weight: np.ndarray, ids: str) -> str:
-        """Some of the outputs, others for each row and without a bias: ``x [N, I], ids [N, K] -> [N, K]``."""
+    def project_some(self, x: str, name: str, weight: np.ndarray, common: np.ndarray, places: str, ids: str) -> str:
+        """Some of the outputs, without a bias and others for each row: ``x [N, I], ids [N, K] -> [N, K]``.
+
+        Many rows share the products of those outputs that are ``common [C]``; ``places [N, K]`` says where among them
+        each is. Of each :data:`BLOCK` ids all are common, or the first is not and none has to be.
+        """
         g = self.graph
         few = g.op("LessOrEqual", g.size(x, 0), g.constant(FEW))
         some, every = self.products(x, name, weight)
-        return g.either(few, lambda: some(ids), lambda: g.op("GatherElements", every(), ids, axis=1))
+        rare = np.ones(len(weight), bool)
+        rare[common] = False
+
+        def shared() -> str:
+            found = g.op("GatherElements", every(g.weight(f"{name}.common", common)), places, axis=1)
+            blocks = g.reshape(ids, [-1, BLOCK])
+            others = g.op("Gather", g.weight(f"{name}.rare", rare), g.op("Gather", blocks, g.constant(0), axis=1))
+            others = g.squeeze(g.op("NonZero", others), 0)
+            row = g.op("Div", others, g.op("Div", g.size(ids, 1), g.constant(BLOCK)))
+            values = some(g.op("Gather", blocks, others), row)
+            found = g.op("ScatterND", g.reshape(found, [-1, BLOCK]), g.unsqueeze(others, 1), values)
+            return g.op("Reshape", found, g.op("Shape", ids))
+
+        return g.either(few, lambda: some(ids, ""), shared)
 
     @abstractmethod
-    def products(self, x: str, name: str, weight: np.ndarray) -> tuple[Callable[[str], str], Callable[[], str]]:
-        """Of ``x [N, I]`` with some rows of ``weight [O, I]``, ``ids [N, K] -> [N, K]``, and with all, ``[N, O]``."""
+    def products(self, x: str, name: str, weight: np.ndarray) -> tuple[Callable[[str, str], str], Callable[[str], str]]:
+        """Of ``x [N, I]`` with rows of ``weight [O, I]``: with others for each row, ``ids [N, K] -> [N, K]``, or of the
+        rows that are named ``[M]``, ``[M, K] -> [M, K]``; and with the same for all, ``[C] -> [N, C]``.
+        """
 
     @abstractmethod
     def embed(self, ids: str, name: str, weight: np.ndarray, factor: float | np.ndarray) -> str:
@@ -99,18 +120,18 @@ class Layers(ABC):
         return []
 
     def attend(
-        self, x: str, name: str, cache: Sequence[str], last: str, size: str, heads: int, *, grow: bool
+        self, x: str, name: str, cache: Sequence[str], last: str, size: str, heads: int, *, grow: bool, aligned: bool
     ) -> tuple[str, str, str, str]:
         """Attention of one query in each row to the keys and values that are kept of that row.
 
         Keys and values ``[B, H, positions, D / H]`` are called ``cache``, ``size`` is their number of positions. Those
         up to ``last [B]`` are seen. To ``grow``, ``x [B, 3 D]`` is what :meth:`query_and_keep` gives, of which keys and
         values are written at ``last``, in place where the caller's buffers allow it; else ``x [B, D]`` is the query.
-        Returns context ``[B, D]``, keys, values and the weights ``[B, H, 1, positions]``.
+        Returns context ``[B, D]``, keys, values and, if ``aligned``, the weights ``[B, H, 1, positions]``.
         """
         query = self.graph.unsqueeze(x, 1)
         new = ("", "") if grow else (self.nothing(query),) * 2
-        return self.look(query, new, name, cache, last, size, heads, aligned=not grow)
+        return self.look(query, new, name, cache, last, size, heads, aligned=aligned)
 
     def nothing(self, query: str) -> str:
         """No keys or values: ``[B, 1, D] -> [B, 0, D]``, the same for all attentions of a graph."""
@@ -159,13 +180,14 @@ class Float32Layers(Layers):
         weights = self.graph.weight(f"{name}.weight", weight), self.graph.weight(f"{name}.bias", bias)
         return self.graph.op("Gemm", x, *weights, transB=1)
 
-    def products(self, x: str, name: str, weight: np.ndarray) -> tuple[Callable[[str], str], Callable[[], str]]:
-        g, rows = self.graph, self.graph.weight(f"{name}.weight", weight)
-        column = g.unsqueeze(x, 2)  # [N, I, 1]
-        return (
-            lambda ids: g.squeeze(g.op("MatMul", g.op("Gather", rows, ids), column), 2),
-            lambda: g.op("Gemm", x, rows, transB=1),
-        )
+    def products(self, x: str, name: str, weight: np.ndarray) -> tuple[Callable[[str, str], str], Callable[[str], str]]:
+        g, weights = self.graph, self.graph.weight(f"{name}.weight", weight)
+
+        def some(ids: str, rows: str) -> str:
+            column = g.unsqueeze(g.op("Gather", x, rows) if rows else x, 2)  # [N, I, 1]
+            return g.squeeze(g.op("MatMul", g.op("Gather", weights, ids), column), 2)
+
+        return some, lambda ids: g.op("Gemm", x, g.op("Gather", weights, ids), transB=1)
 
     def embed(self, ids: str, name: str, weight: np.ndarray, factor: float | np.ndarray) -> str:
         g = self.graph

@@ -7,6 +7,7 @@ reading more of a row than the row has. Its weights are the attention that is re
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -40,13 +41,31 @@ def caches_of(attentions: Sequence[str], layers: int, heads: int, size: int, cac
     ]
 
 
+class Attentive(Protocol):
+    """What a configuration says of attentions."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def decoder_layers(self) -> int: ...
+    @property
+    def alignment_layer(self) -> int: ...
+    @property
+    def alignment_head(self) -> int | None: ...
+
+
 class AttentionGraphs:
     """What the graphs of Transformers have in common, whatever stands between their attentions."""
 
-    def __init__(self, size: int, heads: int, positions: np.ndarray, layers: MakeLayers, weights: Weights) -> None:
+    def __init__(self, shape: Attentive, positions: np.ndarray, layers: MakeLayers, weights: Weights) -> None:
         """``positions [longest, size]`` are added to the embeddings."""
         self.layers, self.weights, self.positions = layers, weights, positions
-        self.heads, self.size, self.depth = heads, size, size // heads
+        self.heads, self.size, self.depth = shape.heads, shape.size, shape.size // shape.heads
+        self.alignment = range(shape.decoder_layers)[shape.alignment_layer]
+        """The layer whose attention to the source is output."""
+        self.alignment_head = shape.alignment_head
 
     def embed(self, layers: Layers, ids: str) -> str:
         """Sub-words that the encoder reads: ``[N] -> [N, size]``."""
@@ -98,32 +117,36 @@ class AttentionGraphs:
         """Of the target to its past: ``[B, size] -> [B, size]``."""
         name = f"decoder.{i}.self"
         qkv = layers.query_and_keep(x, name, attention.query, attention.key, attention.value)
-        context, _ = self.attend(layers, qkv, i, "self", "position", time)
+        context, _ = self.attend(layers, qkv, i, "self", "position", time, aligned=False)
         return layers.linear(context, f"{name}.output", attention.output)
 
-    def cross_attention(
-        self, layers: Layers, x: str, i: int, attention: MultiHeadAttention, source: str
-    ) -> tuple[str, str]:
-        """Of the target to the source: ``x [B, size]`` -> the same and the weights ``[B, H, 1, S]``."""
-        name = f"decoder.{i}.cross"
+    def cross_attention(self, layers: Layers, x: str, i: int, attention: MultiHeadAttention, source: str) -> str:
+        """Of the target to the source: ``[B, size] -> [B, size]``."""
+        name, aligned = f"decoder.{i}.cross", i == self.alignment
         query = layers.linear(x, f"{name}.query", attention.query)
-        context, weights = self.attend(layers, query, i, "cross", "memory.last", source)
-        return layers.linear(context, f"{name}.output", attention.output), weights
+        context, weights = self.attend(layers, query, i, "cross", "memory.last", source, aligned=aligned)
+        if aligned:
+            self.align(layers.graph, weights)
+        return layers.linear(context, f"{name}.output", attention.output)
 
-    def attend(self, layers: Layers, x: str, i: int, kind: str, last: str, size: str) -> tuple[str, str]:
-        """Context ``[B, size]`` and the weights ``[B, H, 1, positions]``."""
+    def attend(
+        self, layers: Layers, x: str, i: int, kind: str, last: str, size: str, *, aligned: bool
+    ) -> tuple[str, str]:
+        """Context ``[B, size]`` and, if ``aligned``, the weights ``[B, H, 1, positions]``."""
         cache = [f"state.{kind}.key.{i}", f"state.{kind}.value.{i}"]
         own = kind == "self"
-        context, *new, weights = layers.attend(x, f"decoder.{i}.{kind}", cache, last, size, self.heads, grow=own)
+        context, *new, weights = layers.attend(
+            x, f"decoder.{i}.{kind}", cache, last, size, self.heads, grow=own, aligned=aligned
+        )
         axes: Shape = ["batch", self.heads, "time" if own else "source", self.depth]
         for name, value in zip(cache, new, strict=True):
             layers.graph.output(value, f"{NEXT}{name}", layers.cache, axes)
         return context, weights
 
-    def align(self, g: Graph, weights: str, head: int | None) -> None:
+    def align(self, g: Graph, weights: str) -> None:
         """Output the weights of a head, or the mean of all."""
-        if head is not None:
-            weights = g.op("Gather", weights, g.constant([head]), axis=1)
+        if self.alignment_head is not None:
+            weights = g.op("Gather", weights, g.constant([self.alignment_head]), axis=1)
         mean = g.op("ReduceMean", weights, g.constant([1, 2]), keepdims=0)
         g.output(mean, "attention", "float32", ["batch", "source"])
 
@@ -132,7 +155,7 @@ class TransformerGraphs(AttentionGraphs):
     """Both graphs of one model in one precision."""
 
     def __init__(self, model: Transformer, layers: MakeLayers, weights: Weights) -> None:
-        super().__init__(model.config.size, model.config.heads, array(model.positions), layers, weights)
+        super().__init__(model.config, array(model.positions), layers, weights)
         self.model = model
         self.embedding = array(model.embedding.weight)
 
@@ -171,24 +194,18 @@ class TransformerGraphs(AttentionGraphs):
         positions = g.op("Gather", g.weight("positions", self.positions), position)
         x = g.op("Add", self.embed(layers, token), positions)  # [B, size]
         time, source = (self.room(g, name) for name in ATTENTIONS)
-        alignment = range(len(self.model.decoder))[self.model.config.alignment_layer]
         for i, layer in enumerate(self.model.decoder):
-            x, weights = self.decoder_layer(layers, x, i, layer, time, source)
-            if i == alignment:
-                self.align(g, weights, self.model.config.alignment_head)
+            x = self.decoder_layer(layers, x, i, layer, time, source)
         x = layers.norm(x, "decoder.norm", self.model.decoder_norm)
         best(g, layers.project_tied(x, "embedding", self.embedding, array(self.model.bias)), len(self.embedding))
         return g
 
-    def decoder_layer(
-        self, layers: Layers, x: str, i: int, layer: DecoderLayer, time: str, source: str
-    ) -> tuple[str, str]:
-        """``x [B, size]`` -> the same and the cross-attention weights ``[B, H, 1, S]``."""
+    def decoder_layer(self, layers: Layers, x: str, i: int, layer: DecoderLayer, time: str, source: str) -> str:
+        """``[B, size] -> [B, size]``."""
         g, name, forward = layers.graph, f"decoder.{i}", layer.feed_forward
         normed = layers.norm(x, f"{name}.self.norm", layer.self_norm)
         x = g.op("Add", x, self.own_attention(layers, normed, i, layer.self_attention, time))
         normed = layers.norm(x, f"{name}.cross.norm", layer.cross_norm)
-        context, weights = self.cross_attention(layers, normed, i, layer.cross_attention, source)
-        x = g.op("Add", x, context)
+        x = g.op("Add", x, self.cross_attention(layers, normed, i, layer.cross_attention, source))
         normed = layers.norm(x, f"{name}.feed_forward.norm", layer.feed_forward_norm)
-        return g.op("Add", x, layers.feed_forward(normed, f"{name}.feed_forward", forward.up, forward.down)), weights
+        return g.op("Add", x, layers.feed_forward(normed, f"{name}.feed_forward", forward.up, forward.down))

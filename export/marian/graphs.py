@@ -6,7 +6,7 @@ from torch import nn
 from export.best import best, best_of
 from export.graph import Graph
 from export.linear import Cache, Layers, MakeLayers, array
-from export.marian.candidates import AXIS, biases, candidates, longest, specs_of
+from export.marian.candidates import Candidates
 from export.marian.layers import Known
 from export.marian.model import Activated, Around, DecoderLayer, EncoderLayer, Marian
 from export.package import NEXT, TensorSpec
@@ -17,11 +17,20 @@ from models.attention import MultiHeadAttention
 
 
 def memory_of(model: Marian) -> list[TensorSpec]:
-    return [*attended(), *([] if model.shortlist is None else specs_of(model.start))]
+    candidates = candidates_of(model)
+    return [*attended(), *(candidates.specs if candidates else [])]
 
 
 def axes_of(model: Marian) -> dict[str, int]:
-    return {} if model.shortlist is None else {AXIS: longest(model.shape.target_vocabulary)}
+    candidates = candidates_of(model)
+    return candidates.axes if candidates else {}
+
+
+def candidates_of(model: Marian) -> Candidates | None:
+    """What targets are made of, where that is not the whole vocabulary."""
+    if model.shortlist is None:
+        return None
+    return Candidates(model.shortlist, array(model.output.bias), model.start)
 
 
 def state_of(model: Marian, cache: Cache) -> list[TensorSpec]:
@@ -73,11 +82,12 @@ class MarianGraphs(AttentionGraphs):
     """Both graphs of one model in one precision."""
 
     def __init__(self, model: Marian, layers: MakeLayers, weights: Weights) -> None:
-        super().__init__(model.shape.size, model.shape.heads, array(model.positions), layers, weights)
+        super().__init__(model.shape, array(model.positions), layers, weights)
         self.model, self.shape = model, model.shape
         self.source, self.target = array(model.source_embedding.weight), array(model.target_embedding.weight)
         shared = model.source_embedding.weight is model.target_embedding.weight
         self.source_name = "embedding" if shared else "source_embedding"
+        self.candidates = candidates_of(model)
 
     def embed(self, layers: Layers, ids: str) -> str:
         return layers.embed(ids, self.source_name, self.source, self.shape.embedding_factor)
@@ -117,12 +127,8 @@ class MarianGraphs(AttentionGraphs):
             x = self.encoder_layer(layers, x, f"encoder.{i}", layer, shape, bias)
         x = self.after(layers, x, embedded, "encoder", model.encoder_edge)
         self.keep(layers, x, lengths, shape, [layer.cross_attention for layer in model.decoder])
-        if model.shortlist is not None:
-            vocabulary = self.shape.target_vocabulary
-            found = candidates(g, model.shortlist, source, lengths, vocabulary, model.start)
-            values = found, biases(g, found, array(model.output.bias))
-            for value, spec in zip(values, specs_of(model.start), strict=True):
-                g.output_of(value, spec)
+        if self.candidates:
+            self.candidates.find(g, source, lengths)
         if self.shape.recurrent:
             rows = g.op("Concat", g.op("Shape", lengths), g.constant([self.size]), axis=0)
             for spec in state_of(model, layers.cache)[: len(model.decoder)]:
@@ -152,24 +158,22 @@ class MarianGraphs(AttentionGraphs):
         x = self.before(layers, embedded, "decoder", model.decoder_edge)
         time = "" if self.shape.recurrent else self.room(g, "self")
         source = self.room(g, "cross")
-        alignment = range(len(model.decoder))[self.shape.alignment_layer]
         for i, layer in enumerate(model.decoder):
-            x, weights = self.decoder_layer(layers, x, i, layer, time, source)
-            if i == alignment:
-                self.align(g, weights, self.shape.alignment_head)
+            x = self.decoder_layer(layers, x, i, layer, time, source)
         x = self.after(layers, x, embedded, "decoder", model.decoder_edge)
         self.choose(layers, x)
         return g
 
     def choose(self, layers: Layers, x: str) -> None:
         """The best tokens after ``[B, size]``."""
-        model, output = self.model, self.model.output
-        if model.shortlist is None:
-            best(layers.graph, self.project(layers, x), self.shape.target_vocabulary)
+        g, candidates = layers.graph, self.candidates
+        if candidates is None:
+            best(g, self.project(layers, x), self.shape.target_vocabulary)
             return
-        name, [found, bias] = "embedding" if model.tied else "output", [spec.name for spec in specs_of(model.start)]
-        logits = layers.graph.op("Add", layers.project_some(x, name, array(output.weight), found), bias)
-        best_of(layers.graph, logits, found, model.start)
+        ids, places, biases = (spec.name for spec in candidates.specs)
+        name, weight = "embedding" if self.model.tied else "output", array(self.model.output.weight)
+        logits = g.op("Add", layers.project_some(x, name, weight, candidates.common, places, ids), biases)
+        best_of(g, logits, ids, self.model.start)
 
     def project(self, layers: Layers, x: str) -> str:
         """``[B, size]`` to the logits ``[B, vocabulary]``."""
@@ -178,10 +182,8 @@ class MarianGraphs(AttentionGraphs):
             return layers.project_tied(x, "embedding", self.target, array(output.bias))
         return layers.linear(x, "output", output)
 
-    def decoder_layer(
-        self, layers: Layers, x: str, i: int, layer: DecoderLayer, time: str, source: str
-    ) -> tuple[str, str]:
-        """``x [B, size]`` -> the same and the cross-attention weights ``[B, H, 1, S]``."""
+    def decoder_layer(self, layers: Layers, x: str, i: int, layer: DecoderLayer, time: str, source: str) -> str:
+        """``[B, size] -> [B, size]``."""
         name = f"decoder.{i}"
         before = self.before(layers, x, f"{name}.self", layer.self_around)
         if layer.self_attention is None:
@@ -190,10 +192,9 @@ class MarianGraphs(AttentionGraphs):
             output = self.own_attention(layers, before, i, layer.self_attention, time)
         x = self.after(layers, output, x, f"{name}.self", layer.self_around)
         before = self.before(layers, x, f"{name}.cross", layer.cross_around)
-        output, weights = self.cross_attention(layers, before, i, layer.cross_attention, source)
+        output = self.cross_attention(layers, before, i, layer.cross_attention, source)
         x = self.after(layers, output, x, f"{name}.cross", layer.cross_around)
-        x = self.feed_forward(layers, x, f"{name}.feed_forward", layer.feed_forward, layer.feed_forward_around)
-        return x, weights
+        return self.feed_forward(layers, x, f"{name}.feed_forward", layer.feed_forward, layer.feed_forward_around)
 
     def unit(self, layers: Layers, x: str, i: int, layer: DecoderLayer) -> str:
         """The recurrent unit: ``[B, size] -> [B, size]``."""

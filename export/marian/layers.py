@@ -4,8 +4,8 @@ Marian's engines (intgemm, gemmology) round an activation to a level between -12
 with the weights; a bias takes back what they have too much. On x86 without VNNI the sums of two neighbouring products
 are cut to what 16 bits hold, and so they are by ONNX Runtime: given the same bytes, both engines have the same sums.
 What follows is rounded to 8 bits again, where the last bit of a float may decide. So floats are added up in Marian's
-order, too, where that shows most: in norms, and in :class:`OrderedLayers` in the encoder's scores, one after the other,
-each product rounded by itself.
+order, too, where that shows most: in the encoder's norms, and in :class:`OrderedLayers` in its scores, one after the
+other, each product rounded by itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,11 @@ from torch import nn
 from export.graph import MICROSOFT, Graph
 from export.int8 import LEVELS, STEPS, Int8Layers, Range, quantize
 from export.linear import Activation, Cache, Layers, array
+from export.package import Part
 
 LARGEST = 2 * LEVELS
 """The byte of the largest level."""
+ENCODER: Part = "encoder"
 IN_ORDER = 256
 """Rows of a constant matrix up to which ONNX Runtime adds their products up one after the other."""
 
@@ -63,9 +65,9 @@ class MarianLayers(Int8Layers):
         return Layers.scales(self, name, heads)
 
     def attend(
-        self, x: str, name: str, cache: Sequence[str], last: str, size: str, heads: int, *, grow: bool
+        self, x: str, name: str, cache: Sequence[str], last: str, size: str, heads: int, *, grow: bool, aligned: bool
     ) -> tuple[str, str, str, str]:
-        return Layers.attend(self, x, name, cache, last, size, heads, grow=grow)
+        return Layers.attend(self, x, name, cache, last, size, heads, grow=grow, aligned=aligned)
 
     def quantized(self, x: str, name: str) -> tuple[str, str, str]:
         """What is below zero is cut with what has no level: that is the ReLU."""
@@ -101,9 +103,9 @@ class MarianLayers(Int8Layers):
         return self.graph.op("Mul", super().scores(query, key, heads, depth), self.graph.number(depth**-0.5))
 
     def norm(self, x: str, name: str, layer: nn.LayerNorm) -> str:
-        """Mean and variance are added up in order, which costs nothing to speak of."""
+        """Mean and variance are added up in order in the encoder; in the decoder it changes no more texts."""
         size = layer.normalized_shape[0]
-        if size > IN_ORDER:
+        if size > IN_ORDER or self.graph.name != ENCODER:
             return super().norm(x, name, layer)
         g = self.graph
         mean = g.weight(f"mean.{size}", np.full((size, 1), 1 / size, np.float32))

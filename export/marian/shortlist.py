@@ -28,6 +28,16 @@ class Shortlist:
             words, offsets = np.insert(words, offsets[:-1], more), offsets + np.arange(len(offsets))
         return Shortlist(self.first, offsets, words)
 
+    def uses(self, targets: int) -> np.ndarray:
+        """How often each sub-word of the target is asked for in running text, ``[targets]``: most those always there.
+
+        Vocabularies begin with what is frequent: a source sub-word's number says how often it occurs (Zipf's law).
+        """
+        frequency = 1 / np.arange(1, len(self.offsets))
+        uses = np.bincount(self.words, np.repeat(frequency, np.diff(self.offsets)), targets)
+        uses[: self.first] = np.inf
+        return uses
+
     def of(self, sources: np.ndarray) -> np.ndarray:
         """Target sub-words for a sentence, in order."""
         lists = [self.words[self.offsets[source] : self.offsets[source + 1]] for source in np.unique(sources).tolist()]

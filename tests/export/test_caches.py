@@ -65,7 +65,7 @@ def attend(precision: Precision, path: Path, x: np.ndarray, cache: list[np.ndarr
     names = [g.input(name, layers.cache, ["batch", H, "time", D]) for name in ("key", "value")]
     inputs = g.input("x", "float32", ["batch", x.shape[1]]), g.input("last", "int32", ["batch"])
     size = g.op("Cast", g.size("key", 2), to=6)
-    found = layers.attend(inputs[0], "a", names, inputs[1], size, H, grow=grow)
+    found = layers.attend(inputs[0], "a", names, inputs[1], size, H, grow=grow, aligned=not grow)
     kinds = ["float32", layers.cache, layers.cache, "float32"][: 3 if grow else 4]
     for i, kind in enumerate(kinds):
         g.output(found[i], f"output.{i}", kind, ["batch", SIZE] if i == 0 else ["batch", H, "a", "b"])

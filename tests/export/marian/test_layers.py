@@ -16,6 +16,7 @@ from export.int8 import LEVELS, Int8Layers
 from export.marian.graphs import known as known_of
 from export.marian.layers import IN_ORDER, Known, MarianLayers, OrderedLayers
 from export.marian.load import load, positions
+from export.package import Part
 from export.weights import Weights
 from tests.export.marian import tiny
 
@@ -33,9 +34,9 @@ def random() -> np.random.Generator:
     return np.random.default_rng(5)
 
 
-def run(path: Path, build: Build, x: np.ndarray, *, exact: bool = False) -> np.ndarray:
+def run(path: Path, build: Build, x: np.ndarray, *, exact: bool = False, part: Part = "encoder") -> np.ndarray:
     """What the operators that ``build`` makes do with ``x``; in ``exact``, no sums of products are cut."""
-    graph = Graph("test", Weights(path / "weights.bin"))
+    graph = Graph(part, Weights(path / "weights.bin"))
     known = {
         name: Known(INPUT, np.full(size, WEIGHT)) for name, size in (("layer", 24), ("up", 32), ("layer.down", 24))
     }
@@ -122,29 +123,37 @@ def test_scores_are_added_up_in_order(bits: bool, random: np.random.Generator, t
 
 @pytest.mark.parametrize("rows", [1, 2, 9])
 @pytest.mark.parametrize(
-    ("size", "bits"), [(256, False), pytest.param(256, True, marks=in_order), (2 * IN_ORDER, False)]
+    ("part", "size", "bits"),
+    [
+        ("encoder", 256, False),
+        pytest.param("encoder", 256, True, marks=in_order),
+        ("encoder", 2 * IN_ORDER, False),
+        ("decoder", 256, False),
+    ],
 )
 def test_a_norm_is_added_up_in_order(
-    size: int, bits: bool, rows: int, random: np.random.Generator, tmp_path: Path
+    part: Part, size: int, bits: bool, rows: int, random: np.random.Generator, tmp_path: Path
 ) -> None:
-    """Of larger rows it is the runtime's own."""
+    """Of larger rows, and in the decoder, it is the runtime's own."""
     layer = nn.LayerNorm(size, 1e-6)
     for parameter in layer.parameters():
         parameter.data = torch.from_numpy(random.normal(size=size).astype(np.float32))
     x = 2 * random.normal(size=(rows, size)).astype(np.float32) + 1
+
+    own = size > IN_ORDER or part == "decoder"
 
     def mean(values: np.ndarray) -> np.ndarray:
         return np.cumsum(values, axis=-1, dtype=np.float32)[:, -1:] / np.float32(size)
 
     def build(layers: MarianLayers, value: str) -> str:
         made = layers.norm(value, "norm", layer)
-        assert ("LayerNormalization" in {node.op_type for node in layers.graph.nodes}) == (size > IN_ORDER)
+        assert ("LayerNormalization" in {node.op_type for node in layers.graph.nodes}) == own
         return made
 
     apart = x - mean(x)
     scale, bias = (parameter.detach().numpy() for parameter in layer.parameters())
     expected = apart / np.sqrt(mean(apart * apart) + np.float32(1e-6)) * scale + bias
-    y = run(tmp_path, build, x)
+    y = run(tmp_path, build, x, part=part)
     assert np.array_equal(y, expected) if bits else np.allclose(y, expected, atol=1e-5)
 
 
@@ -184,7 +193,7 @@ def test_an_order_is_kept_where_there_is_one(tmp_path: Path) -> None:
 
 
 def test_without_order_scores_are_the_runtimes_own(tmp_path: Path) -> None:
-    graph = Graph("test", Weights(tmp_path / "weights.bin"))
+    graph = Graph("encoder", Weights(tmp_path / "weights.bin"))
     layers = MarianLayers(graph, {}, {}, {})
     x = graph.input("x", "float32", ["batch", "source", 4, 16])
     layers.scores(x, x, 4, 16)

@@ -54,7 +54,7 @@ def test_slots_are_as_wide_as_the_most_candidates(package: Package) -> None:
     slots.join(many, 0, 2)
     assert slots.width["candidates"] == wide
     names = [spec.name for spec in session.graphs.memory if "candidates" in spec.shape]
-    assert len(names) == 2
+    assert len(names) == 3
     specs = {spec.name: spec for spec in session.graphs.memory}
     for name in names:
         buffer = slots.buffers[name]
