@@ -1,7 +1,6 @@
 """What values the inputs of linear layers take: int8 needs to know before it can fix their scales."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -29,9 +28,9 @@ class ObservedLayers(Float32Layers):
         self.observe(x, name)
         return super().project(x, name, weight, bias)
 
-    def project_some(self, x: str, name: str, *given: Any) -> str:
+    def project_some(self, x: str, name: str, weight: np.ndarray, common: np.ndarray, places: str, ids: str) -> str:
         self.observe(x, name)
-        return super().project_some(x, name, *given)
+        return super().project_some(x, name, weight, common, places, ids)
 
     def keep(self, x: str, name: str, key: nn.Linear, value: nn.Linear) -> str:
         kept = super().keep(x, name, key, value)

@@ -49,7 +49,7 @@ class Candidates:
     @property
     def axes(self) -> dict[str, int]:
         """The largest number: all, where common and rare ones do not share a block."""
-        return {AXIS: -(-(len(self.order) + BLOCK - 1) // GRAIN) * GRAIN}
+        return {AXIS: -(-(len(self.bias) + BLOCK - 1) // GRAIN) * GRAIN}
 
     @property
     def specs(self) -> list[TensorSpec]:
@@ -65,9 +65,10 @@ class Candidates:
         """Output what :attr:`specs` lists for ``source [B, S], lengths [B]``."""
         common = len(self.common)
         never = np.where(self.bias < FORBIDDEN, -np.inf, self.bias).astype(np.float32)
-        places = np.where(np.arange(len(never)) < common, np.arange(len(never)), 0)
+        places = np.arange(len(never), dtype=np.int32)
+        places[common:] = 0
         listed = listed_rows(g, self.table(g, source, lengths), g.size(source, 0), common)
-        tables = {"order": self.order.astype(np.int32), "places": places.astype(np.int32), "biases": never[self.order]}
+        tables = {"order": self.order.astype(np.int32), "places": places, "biases": never[self.order]}
         for spec, (name, values) in zip(self.specs, tables.items(), strict=True):
             g.output_of(g.op("Gather", g.weight(f"shortlist.{name}", values), listed), spec)
 
