@@ -1,10 +1,15 @@
 """The direction of the arrows between the rooms, read from the source: nothing is imported here."""
 
 import ast
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("models", "export", "service", "loadtests")
@@ -71,6 +76,28 @@ def violations(graph: Graph) -> list[str]:
             bad |= tops & {"torch", "bentoml"}
         found += [f"{module}: {name}" for name in sorted(bad)]
     return found
+
+
+def undeclared(graph: Graph, rooms: set[str], extra: str) -> dict[str, str]:
+    """What the modules of some rooms import that ``pip install '.[extra]'`` promises to nobody, and who does."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {canonicalize_name(Requirement(line).name) for line in project["optional-dependencies"][extra]}
+    owners = packages_distributions()
+    known = {top for top, names in owners.items() if declared & {canonicalize_name(name) for name in names}}
+    known |= {*sys.stdlib_module_names, *ROOMS, ""}
+    return {
+        name: module
+        for module, names in graph.items()
+        if module.split(".")[0] in rooms
+        for name in names
+        if name.split(".")[0] not in known
+    }
+
+
+def test_what_training_and_importing_need_is_in_their_extra():
+    graph = read(ROOT)
+    assert undeclared(graph, {"models", "export"}, "train") == {}
+    assert "torch" in undeclared(graph, {"models"}, "client")
 
 
 def test_the_arrows_point_one_way():
