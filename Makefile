@@ -64,9 +64,9 @@ data: $(VENV)/ready  ## clean and tokenise parallel text: CONFIG=... DATA=... FI
 # Without these, glibc gives the large tensors of every step back to the system: 15 % of a CPU's time went to page faults.
 train: export MALLOC_MMAP_THRESHOLD_ := 8589934592
 train: export MALLOC_TRIM_THRESHOLD_ := 17179869184
-train: $(VENV)/ready  ## train on all GPUs or the CPU, or go on: CONFIG=... DATA=... RUN=... ARGS="--max-minutes 60"
+train: $(VENV)/ready  ## train on all GPUs or the CPU (PROCESSES=2), or go on: CONFIG=... DATA=... RUN=... ARGS="--max-minutes 60"
 	$(call need,CONFIG DATA RUN)
-	$(VENV)/bin/accelerate launch -m models.train --config $(CONFIG) --data $(DATA) --run $(RUN) $(ARGS)
+	$(if $(PROCESSES),$(RUN_PY) -m models.launch $(PROCESSES),$(VENV)/bin/accelerate launch -m) models.train --config $(CONFIG) --data $(DATA) --run $(RUN) $(ARGS)
 
 export: $(VENV)/ready  ## write the model package of a trained run: RUN=... SENTENCES="dev.en-fr.tsv ..." OUTPUT=RUN/package
 	$(call need,RUN SENTENCES)

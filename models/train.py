@@ -1,4 +1,5 @@
-"""Training: ``python -m models.train --config FILE --data DIR --run DIR``, or the same after ``accelerate launch``.
+"""Training: ``python -m models.train --config FILE --data DIR --run DIR``, or the same after ``accelerate launch -m``
+(GPUs) or ``python -m models.launch 2`` (a CPU).
 
 The same command goes on from the last checkpoint when the run directory has one. The budget may then be another: as
 long as the decay of the learning rate has not begun, a run that goes on with a later end is the run that had it from
@@ -21,7 +22,6 @@ import numpy as np
 import torch
 import typer
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
@@ -149,12 +149,14 @@ class Trainer:
             raise ValueError(f"{len(batches)} batches of {sorted(self.config.data.shares)} for {processes} processes")
         return batches[self.accelerator.process_index : len(batches) // processes * processes : processes]
 
-    def agreed(self, seconds: float) -> float:
-        """The main process's ``seconds``, on every process: else they would decay and stop at different steps."""
-        return broadcast_object_list([seconds])[0]
+    def agreed(self, seconds: float, tokens: int) -> tuple[float, int]:
+        """The main process's ``seconds``, else they would decay and stop at different steps, and the tokens of all."""
+        own = [seconds * self.accelerator.is_main_process, tokens]
+        total = self.accelerator.reduce(torch.tensor(own, dtype=torch.float64, device=self.accelerator.device))
+        return float(total[0]), int(total[1])
 
     def learn(self, examples: np.ndarray) -> tuple[float, int]:
-        """One update; returns its loss and target tokens."""
+        """One update; returns the loss and the target tokens of this process's batch."""
         share = self.budget.share(self.at)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config.training, self.at.step, share)
@@ -204,7 +206,8 @@ class Trainer:
                 for examples in batches[self.at.batch :]:
                     loss, count = self.learn(examples)
                     now = self.clock()
-                    self.at.seconds += self.agreed(now - mark)
+                    seconds, count = self.agreed(now - mark, count)
+                    self.at.seconds += seconds
                     mark = now
                     self.at.step, self.at.batch = self.at.step + 1, self.at.batch + 1
                     self.at.tokens += count
