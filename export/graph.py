@@ -1,6 +1,6 @@
 """A thin builder for ONNX graphs: values are names, operators are calls, weights are stored once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +127,12 @@ class Graph:
 
 MASKED = -1e9
 """Added to the score of a position that must not be seen: its softmax weight is exactly zero."""
+
+
+def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph and of its branches, each after those whose outputs it takes."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from nodes_of(attribute.g)
+        yield node

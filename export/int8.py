@@ -19,6 +19,8 @@ from export.package import READ
 LEVELS = 127
 STEPS = 255
 """From the smallest to the largest uint8."""
+FEW = 2
+"""Rows up to which scales are applied faster by operators than by a wide product, which makes a list of them first."""
 SMALLEST = 1e-12
 """Keeps the scale of what is all zero from being zero."""
 
@@ -48,6 +50,10 @@ def quantize(weight: np.ndarray, scale: np.ndarray | None = None) -> tuple[np.nd
         scale = np.where(largest > SMALLEST, largest / LEVELS, 1.0)
     scale = scale.astype(np.float32)
     return np.round(weight / scale[:, None]).astype(np.int8), scale
+
+
+def alike(scales: np.ndarray) -> bool:
+    return bool((scales == scales[0]).all())
 
 
 class Int8Layers(Layers):
@@ -127,10 +133,27 @@ class Int8Layers(Layers):
         return self.product(x, name, self.graph.weight(f"{name}.weight", rows.T), scales, bias)
 
     def project_tied(self, x: str, name: str, weight: np.ndarray, bias: np.ndarray) -> str:
-        """The runtime transposes the weights once, when it loads the graph."""
-        rows, scales = quantize(weight, self.own.get(name))
-        columns = self.graph.transpose(self.graph.weight(f"{name}.weight", rows), 1, 0)
-        return self.product(x, name, columns, scales, bias)
+        """The runtime transposes the weights once, when it loads the graph.
+
+        Where each output has its own scale, few rows go another way to the same numbers, to the bit.
+        """
+        g, (rows, scales) = self.graph, quantize(weight, self.own.get(name))
+        columns = g.transpose(g.weight(f"{name}.weight", rows), 1, 0)
+        if alike(scales):
+            return self.product(x, name, columns, scales, bias)
+        few = g.op("LessOrEqual", g.size(x, 0), g.constant(FEW))
+        return g.either(
+            few,
+            lambda: self.product_of_few(x, name, columns, scales, bias),
+            lambda: self.product(x, name, columns, scales, bias),
+        )
+
+    def product_of_few(self, x: str, name: str, columns: str, scales: np.ndarray, bias: np.ndarray) -> str:
+        """:meth:`product` in integers, then scaled."""
+        g, (levels, scale, zero_point) = self.graph, self.quantized(x, name)
+        sums = g.op("Cast", g.op("MatMulInteger", levels, columns, zero_point), to=ELEMENT["float32"])
+        scaled = g.op("Mul", sums, g.op("Mul", scale, self.steps_of(name, scales)))
+        return g.op("Add", scaled, g.weight(f"{name}.bias", bias))
 
     def product(self, x: str, name: str, columns: str, scales: np.ndarray, bias: np.ndarray) -> str:
         """Of ``x [N, I]`` and ``columns [I, O]``, whose scales are ``[O]``."""
@@ -140,28 +163,27 @@ class Int8Layers(Layers):
 
     def steps_of(self, name: str, scales: np.ndarray) -> str:
         """One number where all are alike: where there is one for each output, each call makes a list of them anew."""
-        alike = (scales == scales[0]).all()
-        return self.graph.number(scales[0]) if alike else self.graph.weight(f"{name}.scale", scales)
+        return self.graph.number(scales[0]) if alike(scales) else self.graph.weight(f"{name}.scale", scales)
 
     def products(self, x: str, name: str, weight: np.ndarray) -> tuple[Callable[[str, str], str], Callable[[str], str]]:
         """Levels by levels in both, so that processors on which such a product saturates do it alike."""
         g, (levels, scales) = self.graph, quantize(weight, self.own.get(name))
         inputs, scale, zero_point = self.quantized(x, name)
         weights, steps = g.weight(f"{name}.weight", levels), self.steps_of(name, scales)
-        alike = not steps.endswith(".scale")
+        common = alike(scales)
 
         def product(rows: str, columns: str, own: str) -> str:
             return g.op("MatMulIntegerToFloat", rows, columns, scale, own, zero_point, domain=MICROSOFT)
 
         def some(ids: str, rows: str) -> str:
             columns = g.transpose(g.op("Gather", weights, ids), 0, 2, 1)  # [N, I, K]
-            own = steps if alike else g.unsqueeze(g.op("Gather", steps, ids), 1)
+            own = steps if common else g.unsqueeze(g.op("Gather", steps, ids), 1)
             line = g.unsqueeze(g.op("Gather", inputs, rows) if rows else inputs, 1)  # [N, 1, I]
             return g.squeeze(product(line, columns, own), 1)
 
         def every(ids: str) -> str:
             columns = g.transpose(g.op("Gather", weights, ids), 1, 0)
-            return product(inputs, columns, steps if alike else g.op("Gather", steps, ids))
+            return product(inputs, columns, steps if common else g.op("Gather", steps, ids))
 
         return some, every
 

@@ -20,6 +20,7 @@ from torch import nn
 
 from export.bahdanau import torch_gates
 from export.build import NEVER, PARTS
+from export.graph import nodes_of
 from export.package import Package, Precision
 from models import checkpoint
 from models.bahdanau import Bahdanau
@@ -37,7 +38,7 @@ class Stored:
     def __init__(self, package: Package, precision: Precision) -> None:
         graphs = [onnx.load(str(package.graph(precision, part))).graph for part in PARTS]
         self.arrays = {each.name: numpy_helper.to_array(each) for graph in graphs for each in graph.initializer}
-        nodes = [node for graph in graphs for node in graph.node]
+        nodes = [node for graph in graphs for node in nodes_of(graph)]
         turned = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Transpose"}
         products = [node.input for node in nodes if node.op_type == PRODUCT]
         self.scale_of = {turned.get(inputs[1], inputs[1]): self.arrays[inputs[3]] for inputs in products}

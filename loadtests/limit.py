@@ -26,7 +26,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from export.graph import IR_VERSION, MICROSOFT, OPSET
+from export.graph import IR_VERSION, MICROSOFT, OPSET, nodes_of
 from export.package import Package, PackageError, Part, Precision
 from loadtests.peers import BATCH, pinned
 
@@ -125,18 +125,20 @@ Product = tuple[Shape, onnx.NodeProto, list[TensorProto]]
 
 
 def needed(graph: onnx.GraphProto, outputs: Iterable[str]) -> Iterator[onnx.NodeProto]:
-    """The nodes that ``outputs`` come from."""
+    """The nodes that ``outputs`` come from, those of branches among them."""
     names = set(outputs)
-    for node in reversed(graph.node):
+    for node in reversed(list(nodes_of(graph))):
         if names & set(node.output):
             names |= set(filter(None, node.input))
+            names |= {output.name for each in node.attribute for output in each.g.output}
             yield node
 
 
 def products(package: Package, precision: Precision, part: Part) -> Iterator[Product]:
     """Every product of rows with weights, as a node with its initializers.
 
-    What the encoder does once a sentence and not once a token, the decoder's first state, is left out.
+    What the encoder does once a sentence and not once a token, the decoder's first state, is left out, and so is a
+    product with weights that are chosen anew at each step, as from a shortlist.
     """
     graph = onnx.load(package.graph(precision, part)).graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -144,7 +146,7 @@ def products(package: Package, precision: Precision, part: Part) -> Iterator[Pro
     specs = package.manifest.graphs[precision]
     by_token = [spec.name for spec in (*specs.memory, *specs.state) if "source" in spec.shape]
     for node in needed(graph, by_token if part == "encoder" else [output.name for output in graph.output]):
-        if node.op_type in OPERATORS:
+        if node.op_type in OPERATORS and node.input[1] in weights:
             dims = weights[node.input[1]].dims
             columns, inner = dims if attribute(node, "transB") else reversed(dims)
             own = [weights[name] for name in dict.fromkeys(node.input[1:]) if name]

@@ -48,9 +48,10 @@ CASES = Case(f"{BATCH} rows, greedy", BATCH, 1), Case(f"{4 * BATCH} rows, beam 4
 
 def shares(events: Sequence[Mapping[str, Any]], last: bool) -> Shares:
     """From what ONNX Runtime noted. Products with weights count together,
-    but for the widest where it is the ``last`` layer.
+    but for the widest where it is the ``last`` layer. A branch counts as the operators in it.
     """
     nodes = [each for each in events if each.get("cat") == "Node" and each["name"].endswith("_kernel_time")]
+    nodes = [each for each in nodes if each["args"]["op_name"] != "If"]
     widest = max(map(width, nodes), default=0) if last else 0
     counted: Counter[str] = Counter()
     for each in nodes:

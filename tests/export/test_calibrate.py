@@ -7,6 +7,7 @@ import pytest
 from export.build import calibrate
 from export.calibrate import CACHE
 from export.decoder import GraphDecoder
+from export.graph import nodes_of
 from export.int8 import LEVELS, Range
 from export.package import Package
 from models.checkpoint import Run
@@ -34,8 +35,9 @@ def test_every_linear_layer_of_both_graphs_is_observed(run: Run, package: Packag
     ranges, magnitudes = calibrated(run, package, sources)
     for part in ("encoder", "decoder"):
         graph = onnx.load(str(package.graph("int8", part))).graph
-        weights = [name for node in graph.node if node.op_type == QUANTIZED for name in node.input]
-        turned = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Transpose"}
+        nodes = list(nodes_of(graph))
+        weights = [name for node in nodes if node.op_type == QUANTIZED for name in node.input]
+        turned = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Transpose"}
         weights = [turned.get(name, name) for name in weights]
         products = {name.removesuffix(".weight") for name in weights if name.endswith(".weight")}
         assert products
