@@ -10,7 +10,9 @@ Arrays = dict[str, np.ndarray]
 
 class GraphDecoder:
     def __init__(self, package: Package, precision: Precision, *, exact: bool = False) -> None:
-        """With ``exact``, no sum of 8-bit products is cut to 16 bits, as processors without VNNI do it."""
+        """With ``exact``, no sum of 8-bit products is cut to 16 bits, as processors without VNNI do it, but for
+        those in branches.
+        """
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = 1  # batches are small: more threads would mostly wait for each other

@@ -9,6 +9,7 @@ from export.build import forbid_specials
 from export.decoder import GraphDecoder
 from export.package import Package
 from export.parity import SENTENCES, TOLERANCE, Parity, ParityError, compare, require
+from loadtests.machine import processor_flags
 from models.checkpoint import Run
 from models.data import pad
 from models.tokenizer import BOS, Tokenizer
@@ -39,7 +40,7 @@ def test_fp32_says_what_pytorch_says(model, tokenizer: Tokenizer, package: Packa
 def test_int8_says_nearly_what_fp32_says(tokenizer: Tokenizer, package: Package, texts) -> None:
     """Step by step, on the same target: a target of its own would go elsewhere at the first near tie.
 
-    Random weights are large: on processors without VNNI their sums would be cut.
+    Random weights are large: on processors without VNNI their sums would be cut, as those of the output layer are.
     """
     source, lengths = (tensor.numpy() for tensor in pad([np.array(tokenizer.source(*text)) for text in texts[:40]]))
     target, _ = GraphDecoder(package, "fp32").greedy(source, lengths, 12)
@@ -48,7 +49,8 @@ def test_int8_says_nearly_what_fp32_says(tokenizer: Tokenizer, package: Package,
     )
     likely = exact > np.log(1e-3)
     assert np.abs(exact - rounded)[likely].mean() < 0.2
-    assert (exact.argmax(axis=2) == rounded.argmax(axis=2)).mean() > 0.7
+    least = 0.6 if processor_flags().isdisjoint({"avx512_vnni", "avx_vnni"}) else 0.7
+    assert (exact.argmax(axis=2) == rounded.argmax(axis=2)).mean() > least
 
 
 def forced(decoder: GraphDecoder, source: np.ndarray, lengths: np.ndarray, target: np.ndarray) -> np.ndarray:
