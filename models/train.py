@@ -152,7 +152,7 @@ class Trainer:
     def agreed(self, seconds: float, tokens: int) -> tuple[float, int]:
         """The main process's ``seconds``, else they would decay and stop at different steps, and the tokens of all."""
         own = [seconds * self.accelerator.is_main_process, tokens]
-        total = self.accelerator.reduce(torch.tensor(own, dtype=torch.float64, device=self.accelerator.device))
+        total = self.accelerator.reduce(torch.tensor(own, dtype=torch.float32, device=self.accelerator.device))
         return float(total[0]), int(total[1])
 
     def learn(self, examples: np.ndarray) -> tuple[float, int]:
