@@ -16,12 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtests.machine import describe
-from loadtests.server import ServerError, environments, served
+from loadtests.server import ServerError, environments, metric, served
 from loadtests.sets import SOURCES, TIMEOUT, Set, ask, read_sets
 
 LIST = 65
 """A sentence and 64 others."""
 CLIENTS = 32
+HITS = 'attentive_cache_total{result="hit"}'
+"""Sentences that were looked up, not translated."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Result:
     """Sentences whose translation was the same in all three ways, and the ones that differed."""
 
     model: str
+    version: str
     precision: str
     set: str
     source: str
@@ -60,20 +63,27 @@ async def compare(client: httpx.AsyncClient, model: dict[str, str], texts: Set) 
     differing = [sentence for sentence, *outputs in triples if len(set(outputs)) > 1]
     count = len(texts.sentences)
     where = texts.name, texts.source, texts.target
-    return Result(name, model["precision"], *where, count, count - len(differing), differing)
+    return Result(name, model["version"], model["precision"], *where, count, count - len(differing), differing)
 
 
 async def measure(url: str, sets: Sequence[Set]) -> list[Result]:
-    """Every model on every set that it has the direction for."""
+    """Every model on every set that it has the direction for.
+
+    Raises ``ServerError`` where the server remembers translations: what it looks up is always the same.
+    """
     limits = httpx.Limits(max_connections=CLIENTS)
     async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT, limits=limits) as client:
         models = (await client.get("/v1/models")).raise_for_status().json()["models"]
-        return [
+        before = await metric(client, HITS)
+        results = [
             await compare(client, model, texts)
             for model in models
             for texts in sets
             if [texts.source, texts.target] in model["directions"]
         ]
+        if await metric(client, HITS) > before:
+            raise ServerError(f"{url} remembers translations: start it with ATTENTIVE_CACHE_BYTES=0")
+    return results
 
 
 def main(

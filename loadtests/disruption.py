@@ -30,7 +30,7 @@ from rich.console import Console
 
 from loadtests.disruption_report import judge, stop_line, table
 from loadtests.machine import describe
-from loadtests.server import Started, started
+from loadtests.server import Started, metric, started
 from loadtests.traffic import SENTENCES, read_sentences
 
 NAME = "disruption"
@@ -90,11 +90,6 @@ async def clients(server: Started, count: int) -> AsyncIterator[httpx.AsyncClien
         yield client
 
 
-async def in_flight(client: httpx.AsyncClient) -> float:
-    lines = (await client.get("/metrics")).text.splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith("attentive_in_flight "))
-
-
 async def stop(server: Started, requests: int) -> dict[str, Any]:
     """Stop a server while ``requests`` are under way."""
     sentences = read_sentences(SENTENCES)["en"]
@@ -117,7 +112,7 @@ async def stop(server: Started, requests: int) -> dict[str, Any]:
         asked = [asyncio.create_task(ask(text)) for text in texts]
         under_way = 0.0
         while under_way < requests and not any(task.done() for task in asked):
-            under_way = await in_flight(other) - sum(not task.done() for task in before)
+            under_way = await metric(other, "attentive_in_flight") - sum(not task.done() for task in before)
         told = time.perf_counter()
         parent.terminate()
         refused = await later(other)

@@ -176,6 +176,15 @@ def table(results: Sequence[Result]) -> Table:
     return shown
 
 
+def write(results: Sequence[Result], aligned: Sequence[dict[str, Any]], output: Path, name: str) -> None:
+    """The report, as JSON and markdown."""
+    rows = [asdict(result) | {"scores": result.scores()} for result in results]
+    report = describe("bentoml", "onnxruntime", "sacrebleu", "sentencepiece") | {"rows": rows, "alignment": aligned}
+    output.mkdir(parents=True, exist_ok=True)
+    (output / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    (output / f"{name}.md").write_text(full_tables(report))
+
+
 def main(
     sets: Annotated[list[Path], typer.Argument(help=f"{SOURCES}; or directories of them")],
     url: Annotated[str | None, typer.Option(help="running server; without it one is started and stopped")] = None,
@@ -198,14 +207,10 @@ def main(
                 found = asyncio.run(measure(base, chosen, beam_size, console, tokenised=tokenised))
                 results += found[0]
                 aligned += found[1]
+            write(results, aligned, output, name)
     except ServerError as error:
         console.print(str(error), markup=False)
         raise typer.Exit(2) from None
-    rows = [asdict(result) | {"scores": result.scores()} for result in results]
-    report = describe("bentoml", "onnxruntime", "sacrebleu", "sentencepiece") | {"rows": rows, "alignment": aligned}
-    output.mkdir(parents=True, exist_ok=True)
-    (output / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
-    (output / f"{name}.md").write_text(full_tables(report))
     console.print(table(results))
 
 

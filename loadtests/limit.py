@@ -27,14 +27,17 @@ from rich.console import Console
 from rich.table import Table
 
 from export.graph import IR_VERSION, MICROSOFT, OPSET, nodes_of
+from export.int8 import FEW
 from export.package import Package, PackageError, Part, Precision
 from loadtests.peers import BATCH, pinned
 
 OPERATORS = {
-    "MatMulIntegerToFloat": TensorProto.UINT8,
-    "Gemm": TensorProto.FLOAT,
+    "MatMulIntegerToFloat": (TensorProto.UINT8, TensorProto.FLOAT),
+    "MatMulInteger": (TensorProto.UINT8, TensorProto.INT32),
+    "Gemm": (TensorProto.FLOAT, TensorProto.FLOAT),
 }
-"""Products with a matrix of weights, their second input, and the type of the rows. Results are fp32."""
+"""Products with a matrix of weights, their second input, and the types of the rows and of the result."""
+TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int32)": np.int32}
 PARTS: tuple[Part, ...] = ("encoder", "decoder")
 GROUP = 1024
 """Source tokens that are encoded at once when there is no lack of sentences."""
@@ -68,6 +71,11 @@ class Shape:
     recurrent: bool
     inputs: int
     outputs: int
+    few: bool | None = None
+    """Runs for up to ``FEW`` rows only, or for more only; None: for any number."""
+
+    def runs(self, rows: Rows) -> bool:
+        return self.few in {None, self.rows(rows) <= FEW}
 
     def rows(self, rows: Rows) -> int:
         if self.part == "decoder":
@@ -144,19 +152,26 @@ def products(package: Package, precision: Precision, part: Part) -> Iterator[Pro
     weights = {tensor.name: tensor for tensor in graph.initializer}
     weights |= {name: tensor for node in graph.node for name, tensor in turned(node, weights)}
     specs = package.manifest.graphs[precision]
+    few = branches(graph)
     by_token = [spec.name for spec in (*specs.memory, *specs.state) if "source" in spec.shape]
     for node in needed(graph, by_token if part == "encoder" else [output.name for output in graph.output]):
         if node.op_type in OPERATORS and node.input[1] in weights:
             dims = weights[node.input[1]].dims
             columns, inner = dims if attribute(node, "transB") else reversed(dims)
             own = [weights[name] for name in dict.fromkeys(node.input[1:]) if name]
-            yield Shape(part, node.op_type, False, inner, columns), node, own
+            yield Shape(part, node.op_type, False, inner, columns, few.get(node.output[0])), node, own
         elif node.op_type == "GRU":
             for name, recurrent in zip(node.input[1:3], (False, True), strict=True):
                 for direction in numpy_helper.to_array(weights[name]):
                     tensor = numpy_helper.from_array(np.ascontiguousarray(direction), "weight")
                     gemm = helper.make_node("Gemm", ["x", "weight"], ["y"], transB=1)
                     yield Shape(part, "Gemm", recurrent, direction.shape[1], direction.shape[0]), gemm, [tensor]
+
+
+def branches(graph: onnx.GraphProto) -> dict[str, bool]:
+    """What is made in a branch, and whether in the one for few rows."""
+    parts = [part for node in graph.node for part in node.attribute if part.type == onnx.AttributeProto.GRAPH]
+    return {name: part.name == "then_branch" for part in parts for node in nodes_of(part.g) for name in node.output}
 
 
 def turned(node: onnx.NodeProto, weights: Mapping[str, TensorProto]) -> Iterator[tuple[str, TensorProto]]:
@@ -174,7 +189,7 @@ def attribute(node: onnx.NodeProto, name: str) -> Any:
 def standalone(products: Sequence[Product]) -> onnx.ModelProto:
     """A graph of products of one shape, each with its own weights: ``x [rows, inputs]`` -> ``y0``, ``y1`` ..."""
     shape = products[0][0]
-    kind = OPERATORS[shape.operator]
+    kind, made = OPERATORS[shape.operator]
     nodes, initializers = [], []
     for number, (_, node, own) in enumerate(products):
         alone = onnx.NodeProto()
@@ -188,7 +203,7 @@ def standalone(products: Sequence[Product]) -> onnx.ModelProto:
             initializers[-1].name = f"{number}.{tensor.name}"
     inputs = [helper.make_tensor_value_info("x", kind, ["rows", shape.inputs])]
     result = "rows", shape.outputs
-    outputs = [helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, result) for node in nodes]
+    outputs = [helper.make_tensor_value_info(node.output[0], made, result) for node in nodes]
     graph = helper.make_graph(nodes, "products", inputs, outputs, initializers)
     return helper.make_model(graph, opset_imports=OPSETS, ir_version=IR_VERSION)
 
@@ -203,12 +218,11 @@ def open_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 def call(session: onnxruntime.InferenceSession, rows: int) -> Callable[[], None]:
     """One run; the outputs share their memory, which is there before."""
-    types = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
     binding = session.io_binding()
     (x,), outputs = session.get_inputs(), session.get_outputs()
-    values = np.random.default_rng(0).integers(0, 100, (rows, x.shape[1])).astype(types[x.type])
+    values = np.random.default_rng(0).integers(0, 100, (rows, x.shape[1])).astype(TYPES[x.type])
     binding.bind_ortvalue_input(x.name, onnxruntime.OrtValue.ortvalue_from_numpy(values))
-    empty = np.zeros((rows, outputs[0].shape[1]), np.float32)
+    empty = np.zeros((rows, outputs[0].shape[1]), TYPES[outputs[0].type])
     result = onnxruntime.OrtValue.ortvalue_from_numpy(empty)
     for output in outputs:
         binding.bind_ortvalue_output(output.name, result)
@@ -248,7 +262,9 @@ def measure(package: Package, precision: Precision, wanted: Sequence[Rows], repe
     with pinned(1):
         sessions = {shape: open_session(standalone(group)) for shape, group in layers.items()}
         groups: dict[tuple[Part, int], dict[Any, Callable[[], None]]] = {}
-        for shape, rows in dict.fromkeys((shape, shape.rows(rows)) for rows in wanted for shape in layers):
+        for shape, rows in dict.fromkeys(
+            (shape, shape.rows(rows)) for rows in wanted for shape in layers if shape.runs(rows)
+        ):
             groups.setdefault((shape.part, rows), {})[shape, rows] = call(sessions[shape], rows)
         seconds = timed([{None: idle()}, *groups.values()], repeats)
     spent = {key: max(each - seconds[None], SHORTEST) for key, each in seconds.items() if key}

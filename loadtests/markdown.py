@@ -55,7 +55,8 @@ def load_table(report: dict[str, Any]) -> str:
     rows = [[name, *(row.get(column, "") for column in columns)] for name, row in kinds]
     client = report["client"]
     machine = f"{client['machine']['cpu']}, {client['machine']['cores']} cores shared by server and load generator"
-    rates = f"{report['offered_per_s']:g} requests/s offered, {report['achieved_per_s']:g} achieved"
+    models = ", ".join(f"{model['name']} {model['version']}" for model in report["models"])
+    rates = f"{models}; {report['offered_per_s']:g} requests/s offered, {report['achieved_per_s']:g} achieved"
     versions = ", ".join(f"{name} {version}" for name, version in client["versions"].items() if version)
     note = f"{rates}, {report['seconds']:g} s, one run; {machine}; {versions}; commit {client['commit']}."
     return f"{grid(['request', *(column.replace('_', ' ') for column in columns)], rows)}\n\n{note}"
@@ -194,7 +195,8 @@ def timeline_caption(report: dict[str, Any]) -> str:
     kinds = f"{middle(short=True)} under {arrivals.SHORT} words, {middle(short=False)} from there on"
     note = f"{size}, {100 * report['share']:.0f} % of what the loop can do; {work}."
     waited = f"From arrival to answer, median: {kinds}."
-    return f"![Sentences in their slots over time](engine-timeline.png)\n\n{note} {waited} {where(report)}"
+    model = f"{report['model']} {report['version']} {report['precision']}."
+    return f"![Sentences in their slots over time](engine-timeline.png)\n\n{note} {waited} {model} {where(report)}"
 
 
 def overload_table(report: dict[str, Any]) -> str:

@@ -98,14 +98,18 @@ def served_table(report: dict[str, Any]) -> str:
         for row in report["rows"]
         if row["precision"] == "fp32"
     }
-    columns = "model", "precision", "beam", "set", "direction", "BLEU", "against fp32", "chrF", "sentences/s"
+    columns = ["model", "precision", "beam", "set", "direction", "BLEU", "against fp32", "chrF", "sentences/s"]
     cells = []
     for row in report["rows"]:
         other = full.get((row["model"], row["set"], direction(row), row["beam_size"]))
         loss = f"{row['bleu'] - other['bleu']:+.2f}" if other and other is not row else "-"
         quality = f"{row['bleu']:.2f}", loss, f"{row['chrf']:.2f}"
         speed = f"{row['sentences'] / row['seconds']:.0f}"
-        cells.append((row["model"], row["precision"], row["beam_size"], row["set"], direction(row), *quality, speed))
+        cells.append([row["model"], row["precision"], row["beam_size"], row["set"], direction(row), *quality, speed])
+    if not full:
+        loss_at = columns.index("against fp32")
+        for line in (columns, *cells):
+            del line[loss_at]
     return f"{grid(columns, cells, 5)}\n\nOver HTTP. {signatures(report)}. {where(report)}"
 
 

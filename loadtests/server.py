@@ -97,6 +97,12 @@ def environments(precisions: Sequence[str] | None, models_dir: Path | None) -> l
     return [common | {"ATTENTIVE_PRECISION": precision} for precision in precisions or ()] or [common]
 
 
+async def metric(client: httpx.AsyncClient, sample: str) -> float:
+    """What the server counts under a name with its labels, as in ``/metrics``; 0 where it has not begun to."""
+    lines = (await client.get("/metrics")).raise_for_status().text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(f"{sample} "))
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

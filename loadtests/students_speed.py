@@ -46,8 +46,7 @@ def ways(engine: Engine, package: Package, suffix: str) -> Ways:
 
 
 def one_by_one(engine: Any, texts: Sequence[str]) -> list[str]:
-    with pinned(1):
-        return [engine.translate(text) for text in texts]
+    return [engine.translate(text) for text in texts]
 
 
 def measure(directory: Path, packages: tuple[Package, Package], texts: Sequence[str], rounds: int) -> dict[str, Any]:
@@ -64,10 +63,12 @@ def measure(directory: Path, packages: tuple[Package, Package], texts: Sequence[
                 own = stack.enter_context(running(package, precision="int8", threads=1, slots=SLOTS))
             every |= ways(own, package, kind)
         for work in every.values():
-            work(texts)
+            with pinned(1):
+                work(texts)
         for name, work in list(every.items()) * rounds:
             started = time.perf_counter()
-            work(texts)
+            with pinned(1):
+                work(texts)
             rates.setdefault(name, []).append(len(texts) / (time.perf_counter() - started))
     return {
         "sentences": len(texts),

@@ -144,6 +144,9 @@ def open_packages(settings: Settings, serving: Sequence[Model] = ()) -> list[Ope
 def _open(path: Path, settings: Settings, before: Model | None) -> Opened:
     try:
         package = Package.open(path)
+        if settings.precision not in package.manifest.precisions:
+            there = ", ".join(package.manifest.precisions)
+            raise PackageError(path, f"no graphs in {settings.precision}, but in {there}")
         if before is not None and before.manifest == package.manifest:
             return Opened(path.name, "unchanged", before, before)
         watch = Watch(package.manifest.name)

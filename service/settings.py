@@ -1,6 +1,7 @@
 """Every setting of the server. ``python -m service.settings`` prints them as the README's table."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -100,7 +101,12 @@ class Settings(BaseSettings):
     @property
     def decode_threads(self) -> int:
         """``threads``, or the number of cores this process may use."""
-        return self.threads or len(os.sched_getaffinity(0))
+        return self.threads or cores()
+
+
+def cores() -> int:
+    """Those that this process may use, where the system says so: macOS does not."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def markdown_table() -> str:

@@ -12,15 +12,15 @@ TEXT = "\n".join([README, *OTHERS])
 
 
 def test_every_make_command_is_a_target() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = set(re.findall(r"(?:^|`)make ([a-z]+)", TEXT, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", TEXT, re.MULTILINE))
     assert {"serve", "test", "check", "loadtest", "train", "bench", "timeline"} <= named <= targets
-    assert targets <= set(re.findall(r"make ([a-z]+)", README)) | {"help", "format", "lock", "clean"}
+    assert targets <= set(re.findall(r"make ([a-z-]+)", README)) | {"help", "format", "lock", "clean"}
 
 
 def test_every_variable_of_a_make_command_is_read_by_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    used = {name for line in re.findall(r"make [a-z]+[^\n`]*", TEXT) for name in re.findall(r"\b([A-Z0-9]+)=", line)}
+    used = {name for line in re.findall(r"make [a-z-]+[^\n`]*", TEXT) for name in re.findall(r"\b([A-Z0-9]+)=", line)}
     assert used
     for name in used:
         assert f"$({name})" in makefile, name
@@ -37,5 +37,7 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 def test_every_configuration_named_is_valid() -> None:
     from models.config import Config
 
-    for path in set(re.findall(r"models/configs/\w+\.toml", TEXT)):
+    named = set(re.findall(r"models/configs/[\w/-]+\.toml", TEXT))
+    assert "models/configs/transformer-en-fr-de.toml" in named
+    for path in named:
         assert Config.load(ROOT / path).name

@@ -129,7 +129,7 @@ def languages(raw: Raw = False, url: Url = wire.DEFAULT_URL, api_key: Key = None
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
-    grace: Annotated[int, typer.Option(help="Seconds a stopping server gives the requests in flight.")] = 30,
+    grace: Annotated[int, typer.Option(help="Seconds a stopping server gives the requests in flight.")] = 5,
 ) -> None:
     """Start the server, from the project's checkout. Its settings are ATTENTIVE_... variables."""
     with told():

@@ -20,20 +20,31 @@ def right(body: dict[str, Any]) -> tuple[int, Any]:
 
 
 @contextmanager
-def stub(answer: Answer = right, *, ready: int = 200, models: list[Any] = MODELS) -> Iterator[str]:
+def stub(
+    answer: Answer = right,
+    *,
+    ready: int = 200,
+    models: list[Any] = MODELS,
+    metrics: Callable[[], str] = str,
+) -> Iterator[str]:
     """Base address of a server that runs in a thread of this process."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            self.send(ready if self.path == "/readyz" else 200, {"models": models})
+            if self.path == "/metrics":
+                self.send_bytes(200, metrics().encode())
+            else:
+                self.send(ready if self.path == "/readyz" else 200, {"models": models})
 
         def do_POST(self):
             self.send(*answer(json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
 
         def send(self, status: int, content: Any):
-            body = json.dumps(content).encode()
+            self.send_bytes(status, json.dumps(content).encode())
+
+        def send_bytes(self, status: int, body: bytes):
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -22,7 +22,7 @@ def moody(body: dict[str, Any]) -> tuple[int, Any]:
     return 200, {"translations": [{"text": text} for text in spoilt]}
 
 
-MODELS = [{"name": "m", "precision": "int8", "directions": [["en", "fr"]]}]
+MODELS = [{"name": "m", "version": "1", "precision": "int8", "directions": [["en", "fr"]]}]
 
 
 @pytest.mark.parametrize(("sentence", "identical"), [("even", 100), ("odd", 99)])
@@ -38,6 +38,26 @@ def test_what_depends_on_its_company_is_counted_and_named(
     (row,) = json.loads((tmp_path / "consistency.json").read_text())["rows"]
     assert (row["sentences"], row["identical"]) == (100, identical)
     assert row["differing"] == [f"odd {LIST + 1}"][: 100 - identical]
+
+
+def test_a_server_that_remembers_proves_nothing(
+    stub_server: Callable[..., AbstractContextManager[str]], tmp_path: Path
+) -> None:
+    path, asked = tmp_path / "x.en-fr.tsv", []
+    path.write_text("a\tb\n")
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        asked.append(body)
+        return moody(body)
+
+    def hits() -> str:
+        return f'attentive_cache_total{{result="miss"}} 9.0\nattentive_cache_total{{result="hit"}} {len(asked)}\n'
+
+    with stub_server(answer, models=MODELS, metrics=hits) as url:
+        result = CliRunner().invoke(app, [str(path), "--url", url, "--output", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "ATTENTIVE_CACHE_BYTES=0" in result.output
+    assert not (tmp_path / "consistency.json").exists()
 
 
 def test_a_server_for_each_precision() -> None:

@@ -69,11 +69,11 @@ def test_example_keeps_small_objects_on_one_line() -> None:
 def test_load_table_survives_a_kind_without_answers() -> None:
     row = {"requests": 2, "failures": 0, "p50_ms": 1.0, "p95_ms": 2.0, "p97_ms": 2.0, "p99_ms": 2.0}
     report = {"by_kind": {"a": row, "b": {"requests": 0, "failures": 0}}, "total": row, "seconds": 60.0}
-    report |= {"offered_per_s": 8.0, "achieved_per_s": 7.9}
+    report |= {"offered_per_s": 8.0, "achieved_per_s": 7.9, "models": [{"name": "m", "version": "1.2"}]}
     report |= {"client": {"machine": {"cpu": "c", "cores": 2}, "versions": {"locust": "1"}, "commit": "abc"}}
     text = load_table(report)
     assert "| a | 2 | 0 | 1.0 | 2.0 | 2.0 | 2.0 |" in text
-    assert "8 requests/s offered, 7.9 achieved" in text
+    assert "m 1.2; 8 requests/s offered, 7.9 achieved" in text
 
 
 def test_consistency_table_counts() -> None:
@@ -168,10 +168,11 @@ def test_companions_are_counted() -> None:
 def test_the_picture_comes_with_its_figures() -> None:
     found = [{"words": words, "arrived": 1.0, "left": 1.0 + took} for words, took in ((3, 5.0), (7, 7.0), (8, 40.0))]
     report = WHERE | {"sentences": found, "encoded": [{}, {}], "steps": 30, "offered_per_s": 200.0, "share": 0.9}
+    report |= {"model": "m", "version": "1.2", "precision": "int8"}
     text = timeline_caption(report)
     assert text.startswith("![Sentences in their slots over time](engine-timeline.png)")
     assert "3 sentences, 200 a second on average, 90 % of what the loop can do; 2 groups encoded, 30 steps." in text
-    assert "6.0 ms under 8 words, 40.0 ms from there on." in text
+    assert "6.0 ms under 8 words, 40.0 ms from there on. m 1.2 int8." in text
 
 
 def test_overload_is_shown_with_the_share_of_the_best_goodput() -> None:

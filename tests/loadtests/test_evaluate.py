@@ -1,7 +1,7 @@
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from export.package import Score
 from loadtests.evaluate import Sets, collect, main, measure, translate
+from loadtests.server import ServerError
 from loadtests.sets import TEXTS, Set, read_sets
 
 app = typer.Typer()
@@ -97,6 +98,23 @@ def test_without_a_server_it_says_so(tmp_path: Path, pairs: Path) -> None:
     result = CliRunner().invoke(app, [str(pairs), "--url", "http://127.0.0.1:9", "--output", str(tmp_path)])
     assert result.exit_code == 2
     assert "does not answer" in result.output
+
+
+def test_what_was_measured_is_kept_where_a_later_server_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, url: str, pairs: Path, tmp_path: Path
+) -> None:
+    @contextmanager
+    def served(given: str | None, log: Path, environment: Mapping[str, str]) -> Iterator[str]:
+        if environment["ATTENTIVE_PRECISION"] == "fp32":
+            raise ServerError("no graphs in fp32")
+        yield url
+
+    monkeypatch.setattr("loadtests.evaluate.served", served)
+    options = ["--precision", "int8", "--precision", "fp32", "--output", str(tmp_path)]
+    result = CliRunner().invoke(app, [str(pairs), *options])
+    assert result.exit_code == 2
+    assert "no graphs in fp32" in result.output
+    assert len(json.loads((tmp_path / "quality.json").read_text())["rows"]) == 3
 
 
 def test_a_directory_stands_for_what_may_be_reported(tmp_path: Path) -> None:

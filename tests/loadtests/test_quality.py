@@ -44,6 +44,13 @@ def test_int8_is_set_against_fp32():
     assert "`B`; `C`" in text
 
 
+def test_without_fp32_there_is_no_column_for_it():
+    text = served_table(report(ROW, BACK))
+    assert "| sentences/s |" in text
+    assert "fp32" not in text
+    assert "| t | int8 | 1 | tatoeba-test | en-fr | 20.04 | 40.00 | 50 |" in text
+
+
 def test_a_point_is_a_mean_over_what_all_models_were_measured_in():
     other = [row | {"model": "b", "bleu": row["bleu"] - 2} for row in (ROW, BACK)]
     alone = ROW | {"target": "de", "bleu": 90.0}

@@ -142,6 +142,12 @@ def test_an_engine_that_cannot_be_made_is_a_failure_of_its_package(packages: Pat
     assert str(packages / "good") in failed.error
 
 
+def test_a_package_without_graphs_of_the_precision_says_which_it_has(packages: Path) -> None:
+    [failed] = open_packages(Settings(models_dir=packages, precision="fp16"))
+    assert failed.outcome == "failed"
+    assert failed.error == f"{packages / 'good'}: no graphs in fp16, but in fp32, int8"
+
+
 def test_no_directory_is_no_model(tmp_path: Path) -> None:
     assert open_packages(Settings(models_dir=tmp_path / "nowhere")) == []
 

@@ -22,6 +22,13 @@ def test_paths_start_at_the_project(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert Settings().decode_threads >= 1
 
 
+def test_cores_are_counted_where_the_system_has_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    assert Settings().decode_threads == 6
+
+
 def test_limits_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValidationError):
         Settings(max_texts=0)

@@ -23,6 +23,14 @@ def test_it_starts_what_make_serve_starts() -> None:
     assert started in " ".join(made.stdout.replace("\\\n", " ").split())
 
 
+def test_without_options_it_is_what_make_serve_starts_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = subprocess.run(["make", "-n", "serve"], cwd=ROOT, capture_output=True, text=True, check=True)
+    started: list[list[str]] = []
+    monkeypatch.setattr("os.execve", lambda program, command, environment: started.append(command))
+    CliRunner().invoke(cli.app, ["serve"])
+    assert " ".join(started[0][2:]) in " ".join(made.stdout.replace("\\\n", " ").split())
+
+
 def test_each_port_has_a_home_and_the_settings_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTENTIVE_THREADS", "3")
     monkeypatch.setenv("BENTOML_HOME", "/elsewhere")
