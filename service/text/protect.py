@@ -14,16 +14,20 @@ PICTOGRAPHS = (
 )
 """Blocks that Unicode keeps for them, those to come too. The letters of flags are among them."""
 SIGNS = re.compile(rf"[@{{%<⟦\u20e3{PICTOGRAPHS}]")
-ADDRESSES = ("://", "www.", ".com", ".org", ".net", ".edu", ".gov", ".info")
-"""Most texts have neither the one nor the other, and nothing to find."""
+ADDRESSES = ("/", "=", "www.", ".com", ".org", ".net", ".edu", ".gov", ".info")
+"""In small letters. Most texts have neither the one nor the other, and nothing to find."""
 # No alternative begins inside what another of its kind would begin with, and what has matched is not given back piece
 # by piece: the search takes time in proportion to the text, whatever the text.
 FOUND = re.compile(
     r"""
     (?P<email> (?<![\w.+%-]) [\w.+%-]++ @ [\w-]++ (?:\.[\w-]++)++ )
     | (?P<url> (?<![\w@.-])
-          (?: (?:https?|ftp)://[^\s<>"]++
-            | (?: www\.[^\s<>"/]++ | (?:[\w-]++\.)+(?:com|org|net|edu|gov|info)(?![\w@-]) ) (?:/[^\s<>"]*+)?
+          (?: [A-Za-z][A-Za-z\d+.-]{1,30}+://[^\s<>"]++
+            | (?i:www)\.[^\s<>"/]++ (?:PATH)?
+            | (?:[\w-]++\.)+
+              (?: (?:com|org|net|edu|gov|info|COM|ORG|NET|EDU|GOV|INFO)(?![\w@-]) (?::\d{1,5})? (?:PATH)?
+                | (?:[a-z]{2,63}+|[A-Z]{2,63}+) (?::\d{1,5})? (?:PATH)  # not "the end.And/or"
+              )
           )
       )
     | (?P<placeholder>
@@ -33,7 +37,7 @@ FOUND = re.compile(
           [-+0\#]{0,5}\d{0,3}(?:\.\d{1,3})?(?:hh?|ll?|[zjtL])?[sdifuxXoeEgGcpq@](?![A-Za-z])
         | ⟦\d{1,9}⟧                                               # what models see in place of all these
       )
-    | (?P<tag> </?[A-Za-z][\w:-]*+(?:\s[^<>]*+)?/?> )
+    | (?P<tag> </?(?:[A-Za-z][\w:-]*+(?:\s[^<>]*+)?|\d{1,9}\s?)/?> )  # <b>, <0>
     | (?P<emoji>
           [\U0001f1e6-\U0001f1ff]{2}                              # a flag: two letters
         | [0-9\#*]\ufe0f?\u20e3                                   # a key
@@ -43,7 +47,7 @@ FOUND = re.compile(
         "PICTOGRAPH",
         # And its variation, skin tone or region.
         f"[{PICTOGRAPHS}][\ufe0e\ufe0f\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]*+",
-    ),
+    ).replace("PATH", r"""(?:/|\?[\w-]++=)[^\s<>"]*+"""),
     re.VERBOSE,
 )
 BEHIND = frozenset(".,;:!?'\"’”»…*_")
@@ -169,7 +173,8 @@ def _join(run: Sequence[Protected]) -> Protected:
 
 
 def _find(text: str) -> Iterator[Protected]:
-    if not SIGNS.search(text) and not any(part in text for part in ADDRESSES):
+    small = text.lower()
+    if not SIGNS.search(text) and not any(part in small for part in ADDRESSES):
         return
     for found in FOUND.finditer(text):
         start, end = found.span()

@@ -27,6 +27,11 @@ def translator() -> Iterator[Translator]:
     ("text", "kept"),
     [
         ("Visit https://example.com/a?b=c for more information.", ["https://example.com/a?b=c"]),
+        (
+            "Visit HTTPS://EXAMPLE.DE/PAGE or example.io/docs/start today.",
+            ["HTTPS://EXAMPLE.DE/PAGE", "example.io/docs/start"],
+        ),
+        ("Click <0>here</0> to continue.", ["<0>", "</0>"]),
         ("Contact us at support@example.org today, please!", ["support@example.org"]),
         ("Hello {{name}}, you have {0} new messages and %1$s friends.", ["{{name}}", "{0}", "%1$s"]),
         ("Good morning! 😀 I love you 👩‍👩‍👧 and the flag 🇫🇷 very much.", ["😀", "👩‍👩‍👧", "🇫🇷"]),

@@ -15,7 +15,9 @@ from service.text.protect import (
     words_with_numbers,
 )
 
-ODD = st.sampled_from([*"{}%$#<>/@.:?=&()[]'\"0123 \n\u200d\ufe0f\u20e3⟦⟧", "http://", "www.", ".com", "😀", "🇫", "<b"])
+ODD = st.sampled_from(
+    [*"{}%$#<>/@.:?=&()[]'\"0123 \n\u200d\ufe0f\u20e3⟦⟧", "http://", "www.", ".com", ".IO/", "😀", "🇫", "<b"]
+)
 
 
 def found(text: str) -> list[tuple[str, str]]:
@@ -28,12 +30,26 @@ def found(text: str) -> list[tuple[str, str]]:
         ("See https://example.com/a?b=c#d. Then", "url", ["https://example.com/a?b=c#d"]),
         ("(see https://en.wikipedia.org/wiki/A_(b))", "url", ["https://en.wikipedia.org/wiki/A_(b)"]),
         ("«http://a.b/c», www.a.fr! or example.com/path?", "url", ["http://a.b/c", "www.a.fr", "example.com/path"]),
+        (
+            "HTTPS://EXAMPLE.DE/PAGE or Https://a.b and SFTP://a",
+            "url",
+            ["HTTPS://EXAMPLE.DE/PAGE", "Https://a.b", "SFTP://a"],
+        ),
+        (
+            "WWW.A.DE, Www.a.fr/b; Example.com EXAMPLE.ORG",
+            "url",
+            ["WWW.A.DE", "Www.a.fr/b", "Example.com", "EXAMPLE.ORG"],
+        ),
+        ("(example.io/docs/start), MÜLLER.DE/A.", "url", ["example.io/docs/start", "MÜLLER.DE/A"]),
+        ("a.b-c.co.uk/ or a.dev:80/b, a.com:8080", "url", ["a.b-c.co.uk/", "a.dev:80/b", "a.com:8080"]),
+        ("a.de?b=c#d or a.net?b=c? a.net?", "url", ["a.de?b=c#d", "a.net?b=c", "a.net"]),
         ("Write to a.b+c@d-e.co.uk.", "email", ["a.b+c@d-e.co.uk"]),
         ("Hi {{ user.name }}, {0} and {name}", "placeholder", ["{{ user.name }}", "{0}", "{name}"]),
         ("${x} %{y} #{z} {price:.2f} {}", "placeholder", ["${x}", "%{y}", "#{z}", "{price:.2f}", "{}"]),
         ("%s, %1$s %(count)d: %.2f %ld %@", "placeholder", ["%s", "%1$s", "%(count)d", "%.2f", "%ld", "%@"]),
         ("⟦0⟧ is mine", "placeholder", ["⟦0⟧"]),
         ("a <br/> b <b>c</b> <a href='x y'>", "tag", ["<br/>", "<b>", "</b>", "<a href='x y'>"]),
+        ("click <0>here</0>, <12/> or <1 />", "tag", ["<0>", "</0>", "<12/>", "<1 />"]),
         ("😀 👍🏽 👩‍👩‍👧‍👦 ❤️ 1️⃣ → ™", "emoji", ["😀", "👍🏽", "👩‍👩‍👧‍👦", "❤️", "1️⃣", "→", "™"]),
         ("🇫🇷 🏴󠁧󠁢󠁥󠁮󠁧󠁿", "emoji", ["🇫🇷", "🏴󠁧󠁢󠁥󠁮󠁧󠁿"]),
     ],
@@ -53,6 +69,14 @@ def test_what_is_found(text: str, kind: str, expected: list[str]) -> None:
         "20 °C @ home",
         "{ a }",
         "C'est la fin.de",
+        "Das Ende.Info folgt",
+        "the end.Next/other",
+        "and/or, he/she, 24/7, 1.5/2 km/h",
+        "e.g./i.e. or e.g/i.e, U.S./UK, a.m/p.m",
+        "z.B./d.h., inkl./exkl., u.ä/o.ä, St.Gallen/Chur",
+        "Wait...what/who",
+        "Is a.b?c so? x=y",
+        "1 <2 and 3> 2, x<5",
     ],
 )
 def test_what_is_text(text: str) -> None:
@@ -95,11 +119,18 @@ def test_spans_are_in_order_and_apart(text: str) -> None:
         "http://)",
         "www.",
         "a.com ",
+        "a.io/",
+        "a.io:8",
+        "a.io?b",
+        "aa.",
+        "a+",
+        "a/",
         "{{",
         "{a",
         "%(",
         "%0",
         "<a ",
+        "<0",
         "😀",
         "👩‍",
         "🇫",
