@@ -1,6 +1,8 @@
 """What the command reads, and where it writes: files, the terminal, pictures."""
 
 import importlib.util
+import secrets
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,9 +54,28 @@ def sink(path: Path | None) -> Iterator[BinaryIO]:
     if path is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
-    else:
+    elif path.exists() and not path.is_file():  # a device or a pipe
         with path.open("wb") as file:
             yield file
+    else:
+        with _replacing(path.resolve()) as file:
+            yield file
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that becomes ``path`` at the end of the block; where the block fails, ``path`` stays as it was."""
+    if path.exists():
+        path.open("ab").close()  # who may not write it may not replace it either
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        with draft.open("xb") as file:
+            yield file
+        if path.exists():
+            shutil.copymode(path, draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ def attentive(*arguments: object, stdin: str | bytes = "", **environment: str) -
     return CliRunner().invoke(cli.app, [str(each) for each in arguments], input=stdin, env=environment)
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, *replies: httpx.Response) -> Scripted:
+def scripted(monkeypatch: pytest.MonkeyPatch, *replies: httpx.Response | Exception) -> Scripted:
     """The server that commands speak to."""
     script = Scripted(*replies)
     monkeypatch.setattr(cli, "Client", lambda url, key: Client(url, key, transport=script))
@@ -46,6 +46,31 @@ def test_files_of_any_length_come_out_as_they_were(
     result = attentive("translate", "-t", "fr", "-f", one, "--file", two, "--output", output, "--url", url)
     assert (result.exit_code, result.stdout) == (0, "")
     assert output.read_bytes() == one.read_bytes() + b"\n"
+
+
+def test_an_output_file_keeps_its_permissions_and_its_links(url: str, tmp_path: Path) -> None:
+    kept, link = tmp_path / "kept.txt", tmp_path / "link.txt"
+    kept.write_text("the cat")
+    kept.chmod(0o604)
+    link.symlink_to(kept)
+    assert attentive("translate", "-t", "fr", "-f", link, "-o", link, "--url", url).exit_code == 0
+    assert attentive("translate", "-t", "fr", "-f", kept, "-o", "/dev/null", "--url", url).exit_code == 0
+    assert (kept.read_text(), kept.stat().st_mode & 0o777) == ("the cat", 0o604)
+    assert link.is_symlink()
+    assert set(tmp_path.iterdir()) == {kept, link}
+
+
+@pytest.mark.parametrize("before", [None, b"kept"])
+def test_what_fails_leaves_the_output_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes | None
+) -> None:
+    monkeypatch.setattr(documents, "PIECE_CHARS", 50)
+    scripted(monkeypatch, httpx.Response(200, json=reply("le chat")), httpx.ConnectError("Connection refused"))
+    output = tmp_path / "out.txt"
+    if before is not None:
+        output.write_bytes(before)
+    assert attentive("translate", "-t", "fr", "--output", output, stdin=LINES * 2).exit_code == 3
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [before] * (before is not None)
 
 
 @pytest.mark.parametrize(("wanted", "shown"), [("--output", True), ("stdout", False)])
