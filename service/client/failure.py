@@ -90,6 +90,6 @@ def connection(url: str) -> Iterator[None]:
         raise AttentiveError(f"cannot reach {url}: {str(error) or 'no answer'}", code="unreachable") from error
     except httpx.TimeoutException as error:
         raise AttentiveError(f"{url} took too long to answer", code="interrupted") from error
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         reason = str(error) or type(error).__name__
         raise AttentiveError(f"the connection to {url} broke: {reason}", code="interrupted") from error

@@ -139,6 +139,7 @@ def test_other_refusals_are_final(ask: Ask, slept: list[float]) -> None:
         (httpx.ReadTimeout(""), "interrupted", None),
         (httpx.ReadError(""), "interrupted", None),
         (httpx.RemoteProtocolError("incomplete"), "interrupted", None),
+        (httpx.DecodingError("incorrect header check"), "interrupted", None),
         (httpx.Response(502, text="<h1>Bad gateway</h1>"), "unexpected_reply", 502),
         (httpx.Response(307, headers={"Location": "http://elsewhere"}), "unexpected_reply", 307),
         (httpx.Response(200, text="<h1>Welcome</h1>"), "unexpected_reply", 200),
