@@ -169,7 +169,8 @@ def test_libretranslatepy(server: Server) -> None:
     assert best["language"] == "fr"
     assert best["confidence"] > 90
     targets = {each["code"]: sorted(each["targets"]) for each in client.languages()}
-    assert targets == {"de": ["en", "fr"], "en": ["de", "fr"], "fr": ["de", "en"]}
+    assert targets == {code: ["de", "en", "fr"] for code in ("de", "en", "fr")}
+    assert client.translate(FRENCH, "fr", "fr") == FRENCH
 
 
 def test_libretranslatepy_reads_refusals(tokenizer: Tokenizer, keys: tuple[str, str]) -> None:

@@ -7,7 +7,18 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from service.access import Caller
-from service.api.dialects import Code, Flag, Parameters, Texts, base_language, get_and_post, in_query, read, refusals
+from service.api.dialects import (
+    WARNINGS,
+    Code,
+    Flag,
+    Parameters,
+    Texts,
+    base_language,
+    get_and_post,
+    in_query,
+    read,
+    refusals,
+)
 from service.api.native import Core, unless_disconnected
 from service.languages import NAMES
 from service.schemas import Reply, TranslateRequest
@@ -73,6 +84,7 @@ class DeepLTranslation(Reply):
     detected_source_language: str
     text: str
     billed_characters: int | None = Field(default=None, description="Code points, where `show_billed_characters` asks")
+    warnings: list[str] | None = Field(default=None, description=WARNINGS)
 
 
 class DeepLReply(Reply):
@@ -127,6 +139,7 @@ async def translate(request: Request, translator: Core) -> Response:
             detected_source_language=found.source.upper(),
             text=found.text,
             billed_characters=len(text) if query.show_billed_characters else None,
+            warnings=found.warnings or None,
         )
         for text, found in zip(wanted.texts, done.translations, strict=True)
     ]

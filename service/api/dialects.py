@@ -22,6 +22,8 @@ URLENCODED = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 FLAGS = {"0": False, "1": True, "false": False, "true": True}
 COUNTS = {str(number): number for number in range(MAX_BEAM)}
+WARNINGS = "Those of the native API, as that a translation was cut; only where there are any"
+"""What the APIs themselves do not have: their clients pass over it."""
 REFUSALS = {
     400: "The request is wrong, or no model has the two languages",
     403: "The key is missing or wrong",

@@ -8,6 +8,7 @@ from pydantic.alias_generators import to_camel
 
 from service import errors
 from service.api.dialects import (
+    WARNINGS,
     Alternatives,
     Code,
     Parameters,
@@ -21,7 +22,8 @@ from service.api.dialects import (
 from service.api.native import Core, unless_disconnected
 from service.core import Translator
 from service.languages import NAMES
-from service.schemas import LanguageInfo, Reply, TranslateRequest
+from service.plan import REPLACED, clean
+from service.schemas import LanguageInfo, Reply, TranslateRequest, Translation
 
 AUTO = "auto"
 TYPING_PAUSE_MS = 500
@@ -63,6 +65,7 @@ class LibreTranslateReply(LibreTranslateObject):
         default=None, description="For `auto` only"
     )
     alternatives: list[str] | list[list[str]] | None = Field(default=None, description="If any were asked for")
+    warnings: list[str] | list[list[str]] | None = Field(default=None, description=WARNINGS)
 
 
 class LibreTranslateError(LibreTranslateObject):
@@ -106,7 +109,7 @@ router = APIRouter(tags=["LibreTranslate"])
 async def translate(request: Request, translator: Core) -> Response:
     """Translate a text or a list of texts; the parameters may also come in the query string.
 
-    HTML has no alternatives, however many are asked for.
+    HTML has no alternatives, however many are asked for. From a language to itself a text stays as it is.
     """
     query, _ = await read(request, LibreTranslateQuery)
     languages = translator.languages()
@@ -117,9 +120,13 @@ async def translate(request: Request, translator: Core) -> Response:
         format=query.format,
         alternatives=0 if query.format == "html" else query.alternatives,
     )
-    translations = (await unless_disconnected(request, translator.translate(wanted))).translations
+    if wanted.source == wanted.target and wanted.target in all_languages(languages):
+        translations = await _unchanged(translator, wanted)
+    else:
+        translations = (await unless_disconnected(request, translator.translate(wanted))).translations
     texts = [each.text for each in translations]
     alternatives = [[each.text for each in found.alternatives] for found in translations]
+    warnings = [each.warnings for each in translations]
     detected = [
         _detection(found.detected.language, found.detected.confidence) for found in translations if found.detected
     ]
@@ -128,6 +135,7 @@ async def translate(request: Request, translator: Core) -> Response:
         translated_text=texts[0] if one else texts,
         detected_language=None if wanted.source else detected[0] if one else detected,
         alternatives=None if not query.alternatives else alternatives[0] if one else alternatives,
+        warnings=None if not any(warnings) else warnings[0] if one else warnings,
     )
     return Response(reply.model_dump_json(by_alias=True, exclude_none=True), media_type="application/json")
 
@@ -146,11 +154,11 @@ async def detect(request: Request, translator: Core) -> list[LibreTranslateDetec
 
 @router.get("/languages")
 async def languages(translator: Core) -> list[LanguageInfo]:
-    """All languages, and what each can be translated into."""
+    """All languages, and what each can be translated into: itself among them."""
     served = translator.languages()
     targets = {language.code: language.targets for language in served}
     return [
-        LanguageInfo(code=code, name=NAMES.get(code, code), targets=targets.get(code, []))
+        LanguageInfo(code=code, name=NAMES.get(code, code), targets=sorted([code, *targets.get(code, [])]))
         for code in all_languages(served)
     ]
 
@@ -178,6 +186,24 @@ async def health(translator: Core) -> LibreTranslateHealth:
     """Whether texts are translated."""
     _check_ready(translator)
     return LibreTranslateHealth()
+
+
+async def _unchanged(translator: Translator, request: TranslateRequest) -> list[Translation]:
+    """Each text as its own translation. Raises what :meth:`service.gate.Gate.inside` does."""
+    async with translator.gate.inside(request):
+        return [
+            Translation(
+                text=clean(text),
+                source=request.target,
+                target=request.target,
+                score=0,
+                truncated=False,
+                warnings=[REPLACED] if clean(text) != text else [],
+                alternatives=[],
+                sentences=[],
+            )
+            for text in request.texts
+        ]
 
 
 def _check_ready(translator: Translator) -> None:

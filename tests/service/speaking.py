@@ -3,6 +3,7 @@
 import random
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -42,6 +43,19 @@ class SpeakingEngine(EchoEngine):
         return Hypothesis(
             ids, -1.0, -0.5, truncated=False, repeated=False, attention=attention if job.attention else None
         )
+
+
+class CuttingEngine(EchoEngine):
+    """Cuts what it reads after ``longest`` sub-words."""
+
+    def __init__(self, longest: int) -> None:
+        super().__init__()
+        self.longest = longest
+
+    def hypothesis(self, job: Job, rank: int) -> Hypothesis:  # type: ignore[override]
+        whole = super().hypothesis(job, rank)
+        kept = whole.token_ids[: self.longest]
+        return replace(whole, token_ids=kept, truncated=len(kept) < len(whole.token_ids))
 
 
 class CarelessEngine(EchoEngine):

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from service import access
 from service.api import deepl
+from service.reply import TRUNCATED
 from service.text.tokens import Tokenizer
 from tests.service.fakes import Client, EchoEngine, model, started
+from tests.service.speaking import CuttingEngine
 
 FINE = {"text": ["the cat"], "source_lang": "EN", "target_lang": "FR"}
 FORM = "application/x-www-form-urlencoded"
@@ -33,6 +35,14 @@ def test_the_reply(client: Client) -> None:
     assert ask(client).json() == {"translations": [{"detected_source_language": "EN", "text": "the cat"}]}
     billed = ask(client, text=["the cat", "é😀"], show_billed_characters=True).json()["translations"]
     assert [each["billed_characters"] for each in billed] == [7, 2]
+
+
+def test_nothing_is_cut_in_silence(tokenizer: Tokenizer) -> None:
+    client = Client(started([model(tokenizer, CuttingEngine(8))]))
+    whole, cut = ask(client, text=["cat", "the cat sleeps on a table"]).json()["translations"]
+    assert "warnings" not in whole
+    assert cut["warnings"] == [TRUNCATED]
+    assert cut["text"] != "the cat sleeps on a table"
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@ import pytest
 
 from service import access
 from service.api import libretranslate
+from service.plan import REPLACED
+from service.reply import TRUNCATED
 from service.text.tokens import Tokenizer
 from tests.service.fakes import Client, EchoEngine, model, started
+from tests.service.speaking import CuttingEngine
 
 FINE = {"q": "the cat", "source": "en", "target": "fr"}
 ENGLISH = "The cat sleeps on the table and I drink milk."
@@ -32,6 +35,17 @@ def natively(client: Client, text: str) -> list[str]:
 def test_the_reply(client: Client) -> None:
     assert ask(client).json() == {"translatedText": "the cat"}
     assert ask(client, q=["the cat", "milk"]).json() == {"translatedText": ["the cat", "milk"]}
+
+
+def test_nothing_is_cut_in_silence(tokenizer: Tokenizer) -> None:
+    client = Client(started([model(tokenizer, CuttingEngine(8))]))
+    whole, cut = "cat", "the cat sleeps on a table"
+    found = ask(client, q=cut).json()
+    assert found["translatedText"] != cut
+    assert found["warnings"] == [TRUNCATED]
+    listed = {"translatedText": [whole, found["translatedText"]], "warnings": [[], [TRUNCATED]]}
+    assert ask(client, q=[whole, cut]).json() == listed
+    assert ask(client, q=[whole, whole]).json() == {"translatedText": [whole, whole]}
 
 
 @pytest.mark.parametrize("q", ["", " \n", [], ["", "x"]])
@@ -73,6 +87,21 @@ def test_the_language_is_found(client: Client) -> None:
     assert page["alternatives"] == []
 
 
+@pytest.mark.parametrize("form", ["text", "html"])
+def test_a_language_into_itself(client: Client, engine: EchoEngine, form: str) -> None:
+    engine.jobs.clear()
+    texts = ["<p>the  cat", "", "le chat\n"]
+    assert ask(client, q=texts, target="EN-gb", format=form).json() == {"translatedText": texts}
+    one = ask(client, q=texts[0], source="fr", format=form, alternatives=2)
+    assert one.json() == {"translatedText": texts[0], "alternatives": []}
+    found = ask(client, q=FRENCH, source="auto", format=form).json()
+    assert (found["translatedText"], found["detectedLanguage"]["language"]) == (FRENCH, "fr")
+    body = json.dumps(FINE | {"q": "a\ud800", "target": "en"})
+    answer = client.request("POST", "/translate", content=body, headers={"content-type": "application/json"})
+    assert answer.json() == {"translatedText": "a\ufffd", "warnings": [REPLACED]}
+    assert engine.jobs == []
+
+
 @pytest.mark.parametrize(("text", "language"), [(ENGLISH, "en"), (FRENCH, "fr")])
 def test_detect(client: Client, text: str, language: str) -> None:
     for options in ({"json": {"q": text}}, {"data": {"q": text}}, {"params": {"q": text}}):
@@ -101,7 +130,8 @@ def test_a_language_is_found_for_anything(client: Client, text: str) -> None:
         ({"target": ["fr"]}, 400, "target: "),
         ({"target": "zz"}, 400, "no model translates"),
         ({"source": "zz"}, 400, "no model translates"),
-        ({"target": "en"}, 400, "no model translates"),
+        ({"source": "zz", "target": "zz"}, 400, "no model translates"),
+        ({"target": "en", "q": ["a"] * 129}, 413, "a request takes at most 128 texts"),
         ({"format": "xml"}, 400, "format: "),
         ({"alternatives": "many"}, 400, "alternatives: "),
         ({"alternatives": -1}, 400, "alternatives: "),
@@ -140,15 +170,15 @@ def test_every_route_answers_in_the_shape_of_the_dialect(client: Client) -> None
 
 def test_languages(client: Client) -> None:
     assert client.request("GET", "/languages").json() == [
-        {"code": "en", "name": "English", "targets": ["fr"]},
-        {"code": "fr", "name": "French", "targets": ["en"]},
+        {"code": "en", "name": "English", "targets": ["en", "fr"]},
+        {"code": "fr", "name": "French", "targets": ["en", "fr"]},
     ]
 
 
 def test_a_language_that_is_only_written_is_listed(tokenizer: Tokenizer) -> None:
     client = Client(started([model(tokenizer, EchoEngine(), directions=[("en", "fr")])]))
     listed = client.request("GET", "/languages").json()
-    assert {each["code"]: each["targets"] for each in listed} == {"en": ["fr"], "fr": []}
+    assert {each["code"]: each["targets"] for each in listed} == {"en": ["en", "fr"], "fr": ["fr"]}
 
 
 def test_settings_and_health(client: Client) -> None:
