@@ -18,7 +18,7 @@ from pathlib import Path
 
 from limits import parse
 from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+from limits.strategies import FixedWindowRateLimiter
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -49,7 +49,8 @@ class Access:
     def __init__(self, settings: Settings) -> None:
         self.keys = read_keys(settings.keys) if settings.keys else None
         self.rate = parse(settings.rate_limit) if settings.rate_limit else None
-        self.limiter = MovingWindowRateLimiter(MemoryStorage()) if self.rate else None
+        # With a moving window the storage never forgets whom it has seen.
+        self.limiter = FixedWindowRateLimiter(MemoryStorage()) if self.rate else None
 
     def check(self, key: str | None, address: str) -> Caller:
         """Raises :class:`service.errors.Unauthorized` and :class:`service.errors.RateLimited`."""

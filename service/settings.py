@@ -53,7 +53,9 @@ class Settings(BaseSettings):
         default="", description="API keys, as `python -m service.access new NAME` makes them; empty: all are served"
     )
     rate_limit: str = Field(
-        default="", description="Requests of a key, or without keys of an address, as `600/minute`; empty: any number"
+        default="",
+        description="Requests of a key, or without keys of an address, as `600/minute`, which begins with "
+        "the first of them; empty: any number",
     )
     cors_origins: str = Field(
         default="",

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits.storage import MemoryStorage
 from starlette.requests import Request
 
 from service import access
@@ -180,9 +181,26 @@ def test_the_rate_at_its_edge_and_when_to_come_back(clock: Clock) -> None:
     with pytest.raises(RateLimited):
         limited.check(None, ADDRESS)
     clock.now += 1
-    limited.check(None, ADDRESS)
+    for _ in range(3):
+        limited.check(None, ADDRESS)
     with pytest.raises(RateLimited):
         limited.check(None, ADDRESS)
+
+
+def test_who_has_not_asked_for_a_while_is_forgotten(clock: Clock) -> None:
+    limited = Access(Settings(rate_limit="3/minute"))
+    assert limited.limiter is not None
+    storage = limited.limiter.storage
+    assert isinstance(storage, MemoryStorage)
+    for number in range(100):
+        limited.check(None, f"192.0.2.{number}")
+    # What is over is removed by a thread that runs once, soon after a request.
+    storage.timer.join()
+    clock.now += 61
+    limited.check(None, ADDRESS)
+    storage.timer.join()
+    kept = (storage.storage, storage.expirations, storage.events, storage.locks)
+    assert all(len(each) <= 1 for each in kept)
 
 
 def test_with_keys_the_rate_is_the_keys(keys: dict[str, str], clock: Clock) -> None:
