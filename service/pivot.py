@@ -4,13 +4,14 @@ The sentences of the first translation are the texts of the second, all of them 
 first with the translations of the second. Its attention is the product of both, over the words between.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.plan import Plan
+from service.plan import PREFIX_UNUSED, Plan
 from service.schemas import (
     Alternative,
     HonouredTerm,
@@ -75,12 +76,16 @@ async def _through(
             reply = await plain(onward.model_copy(update={"text": texts, "target_prefix": prefix}), kept[part])
             names.append(reply.model)
             second += reply.translations
+    if request.target_prefix and not sentences:
+        plans[0].warnings.append(PREFIX_UNUSED)
     rest = iter(second)
-    name = "+".join(dict.fromkeys(names))
-    return [
-        (name, Joined(request, plan, first, [next(rest) for _ in first.sentences]).translation())
+    joined = [
+        Joined(request, plan, first, [next(rest) for _ in first.sentences])
         for plan, first in zip(plans, begun.translations, strict=True)
     ]
+    translations = await asyncio.to_thread(lambda: [each.translation() for each in joined])
+    name = "+".join(dict.fromkeys(names))
+    return [(name, translation) for translation in translations]
 
 
 def in_order(translation: Translation) -> Iterator[Sentence]:
@@ -92,15 +97,16 @@ def in_order(translation: Translation) -> Iterator[Sentence]:
 
 
 def _still(sentence: Sentence, protected: Sequence[Protected]) -> list[Protected]:
-    """Where what is protected in the source of a sentence stands in its translation."""
-    found, position, text = [], 0, sentence.target.text
+    """Where what is protected in the source of a sentence stands in its translation, perhaps in another order. Each
+    text is a key, which is there once.
+    """
+    found, text = [], sentence.target.text
     for span in protected:
         inside = sentence.source.start <= span.start and span.end <= sentence.source.end
-        start = text.find(span.text, position) if inside and span.text else -1
+        start = text.find(span.text) if inside and span.text else -1
         if start >= 0:
-            position = start + len(span.text)
-            found.append(Protected(start, position, span.text, span.kind))
-    return found
+            found.append(Protected(start, start + len(span.text), span.text, span.kind))
+    return sorted(found, key=lambda span: span.start)
 
 
 class Joined:
@@ -189,13 +195,17 @@ def compose(first: Sentence, second: Translation) -> NDArray[np.float64]:
     What both translations have between them is the same text in other tokens: one looks at another by the characters
     that they share.
     """
-    read = [_moved(token, -first.target.start) for token in first.target_tokens or []]
-    sources = [token for sentence in second.sentences for token in sentence.source_tokens or []]
-    shared = np.array(
-        [[max(0, min(a.end, b.end) - max(a.start, b.start)) for b in read] for a in sources], np.float64
-    ).reshape(len(sources), len(read))
-    weights = alignment.diagonal([_matrix(sentence) for sentence in second.sentences]) @ _rows(shared) @ _matrix(first)
+    starts, ends = _bounds([token for sentence in second.sentences for token in sentence.source_tokens or []])
+    first_starts, first_ends = _bounds(first.target_tokens or []) - first.target.start
+    shared = np.minimum(ends[:, None], first_ends) - np.maximum(starts[:, None], first_starts)
+    between = _rows(np.maximum(shared, 0.0))
+    weights = alignment.diagonal([_matrix(sentence) for sentence in second.sentences]) @ between @ _matrix(first)
     return alignment.rounded(_rows(weights))
+
+
+def _bounds(tokens: Sequence[Span]) -> NDArray[np.int64]:
+    """[starts and ends, tokens]"""
+    return np.array([[token.start for token in tokens], [token.end for token in tokens]], np.int64)
 
 
 def _matrix(sentence: Sentence) -> NDArray[np.float64]:

@@ -1,13 +1,17 @@
 """A direction that no model has, through a third language."""
 
 import json
+import threading
 
 import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from service import pivot
 from service.core import Translator
 from service.pivot import compose
+from service.plan import PREFIX_UNUSED
 from service.schemas import Sentence, Span, Translation
 from service.text.tokens import Tokenizer
 from tests.service.fakes import Client, EchoEngine, model, started, translate
@@ -18,6 +22,7 @@ PORTUGUESE = {
     "O gato dorme.": ["The cat sleeps."],
     "Bebe leite.": ["Drinks milk."],
     "O gato bebe 12 leites.": ["The cat drinks 12 milk."],
+    "O gato 36 e 25.": ["The 25 and 36 cat."],
     "O gato bebe Xyz leite.": ["The cat drinks Xyz milk."],
 }
 ENGLISH = {
@@ -96,6 +101,13 @@ def test_what_is_protected_comes_through_both(translator: Translator) -> None:
     assert "https://example.org/a" in translate(translator, "O gato https://example.org/a dorme.", source="pt").text
 
 
+def test_what_changes_places_comes_through_both(client: Client, engines: tuple[SpeakingEngine, SpeakingEngine]) -> None:
+    page = '<p>O gato <i translate="no">Abc</i> e <i translate="no">Xyz</i>.</p>'
+    [found] = client.translate(text=page, source="pt", format="html").json()["translations"]
+    assert engines[1].read[-1] == "The 36 and 25 cat."
+    assert 'The <i translate="no">Xyz</i> and <i translate="no">Abc</i> cat.' in found["text"]
+
+
 def test_a_glossary_is_honoured_by_both(translator: Translator) -> None:
     found = translate(translator, "O gato dorme.", source="pt", glossary={"gato": "matou"})
     assert "matou" in found.text
@@ -113,6 +125,27 @@ def test_a_prefix_is_for_the_second(translator: Translator, engines: tuple[EchoE
     translate(translator, "O gato dorme. Bebe leite.", source="pt", target_prefix="Le")
     assert [bool(job.prefix) for job in engines[0].jobs[-2:]] == [False, False]
     assert [bool(job.prefix) for job in engines[1].jobs[-2:]] == [True, False]
+
+
+@pytest.mark.parametrize("text", ["123", ""])
+def test_a_prefix_without_a_sentence_is_not_dropped_in_silence(translator: Translator, text: str) -> None:
+    for source in ("pt", "en"):
+        assert translate(translator, text, source=source, target_prefix="Le").warnings == [PREFIX_UNUSED]
+    assert translate(translator, text, source="pt").warnings == []
+
+
+def test_replies_are_composed_beside_the_event_loop(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    compose_here = pivot.compose
+
+    def spy(first: Sentence, second: Translation) -> NDArray[np.float64]:
+        threads.append(threading.current_thread())
+        return compose_here(first, second)
+
+    monkeypatch.setattr(pivot, "compose", spy)
+    translate(translator, "O gato dorme. Bebe leite.", source="pt", attention="alignment")
+    assert len(threads) == 2
+    assert threading.main_thread() not in threads
 
 
 def test_texts_of_a_request_go_their_own_ways(client: Client) -> None:
