@@ -4,10 +4,10 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import errors, metrics
 from service.boundary import identify
@@ -19,7 +19,8 @@ WEIGHT = 0.3
 """Of the latest measurement in the average rate."""
 REQUEST_WEIGHT = 0.1
 """Of the latest request in the average work of a request."""
-PATHS = frozenset({"/v1/translate", "/v1/translate/stream", "/v2/translate", "/translate", "/translate_batch"})
+STREAM = "/v1/translate/stream"
+PATHS = frozenset({"/v1/translate", STREAM, "/v2/translate", "/translate", "/translate_batch"})
 """Routes that translate."""
 NOBODY = b"0" * 32
 """The id in an answer that is written before there is a request."""
@@ -28,17 +29,18 @@ NOBODY = b"0" * 32
 class Admission:
     """Refuses where what is under way would take longer than ``objective`` seconds; 0 refuses nothing.
 
-    Work is counted in rows and source sub-words. A request that is not with the engines, since it is still being read
-    or already being answered, counts as much as the average one: where the event loop is what is slow, requests wait
-    there. How much work is done in a second is measured while at least ``full`` rows and such requests are under way:
-    with fewer, decoding is slower than it could be. A measurement that is faster than the average counts always. Before
-    the first measurement nothing is refused. One event loop, one admission: all packages share the processors.
+    Work is counted in rows and source sub-words. A request that is not with the engines, though its body is there and
+    its result is not, counts as much as the average one: where the event loop is what is slow, requests wait there. One
+    that waits for its caller, to send or to read, is no work. How much work is done in a second is measured while at
+    least ``full`` rows and such requests are under way: with fewer, decoding is slower than it could be. A measurement
+    that is faster than the average counts always. Before the first measurement nothing is refused. One event loop, one
+    admission: all packages share the processors.
     """
 
     def __init__(self, objective: float, full: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.objective, self.full, self.clock = objective, full, clock
         self.requests = 0
-        """That have been let in and are not with the engines."""
+        """That are there, have no result yet and are not with the engines."""
         self.rows = 0
         self.work = 0
         """With the engines."""
@@ -88,7 +90,7 @@ class Admission:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """From when a request is let in until it is answered."""
+        """From when the body of a request is there until its result is."""
         self.requests += 1
         try:
             yield
@@ -151,7 +153,7 @@ def overloaded(wait: float) -> errors.Overloaded:
 class Door:
     """ASGI middleware, the outermost of all: under overload most requests come no further, and what they cost is taken
     from the others. Nothing is read but the path and the id, and the answer is written beforehand; they are counted in
-    the metrics, but not logged.
+    the metrics, but not logged. A stream is answered before it has its result, so it counts itself.
     """
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
@@ -163,8 +165,24 @@ class Door:
         if self.admission.full_up:
             self.admission.turned_away[path] += 1
             return await self._refuse(path, identify(scope["headers"]).encode(), send)
-        with self.admission.inside():
+        if path == STREAM:
             return await self.app(scope, receive, send)
+        return await self._count(scope, receive, send)
+
+    async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with ExitStack() as counted:
+
+            async def receive_and_count() -> Message:
+                message = await receive()
+                if message["type"] == "http.request" and not message.get("more_body", False):
+                    counted.enter_context(self.admission.inside())
+                return message
+
+            async def send_result(message: Message) -> None:
+                counted.close()
+                await send(message)
+
+            await self.app(scope, receive_and_count, send_result)
 
     async def _refuse(self, path: str, request_id: bytes, send: Send) -> None:
         status, headers, body = refusal(path, seconds(self.admission.wait))

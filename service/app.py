@@ -40,7 +40,7 @@ def create_app(translator: Translator, settings: Settings) -> FastAPI:
     for kind in (errors.ServiceError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _refuse)
     app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_middleware(Boundary, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(Boundary, settings=settings)
     return app
 
 

@@ -1,5 +1,6 @@
-"""The outermost layer of every request: its id, the limit on its body, its metrics, and the last catch for errors."""
+"""The outermost layer of every request: its id, the limits on its body, its metrics, and the last catch for errors."""
 
+import asyncio
 import re
 import time
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import errors, metrics
 from service.logs import Record, recording
+from service.settings import Settings
 from service.tracing import Tracing
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
@@ -25,9 +27,9 @@ CLIENT_GONE = 499
 class Boundary:
     """ASGI middleware. Where it is there twice, around BentoML and within, only the outer one acts."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, tracing: Tracing | None = None) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, tracing: Tracing | None = None) -> None:
         self.app = app
-        self.max_body_bytes = max_body_bytes
+        self.settings = settings
         self.tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,7 +48,7 @@ class Boundary:
             await send(message)
 
         try:
-            body = await _read(scope, receive, self.max_body_bytes)
+            body = await _read(scope, receive, self.settings)
             record.bytes_in = len(body)
             with recording(record):
                 await self.app(scope, _replay(body, receive), send_with_id)
@@ -82,8 +84,18 @@ def identify(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return given if REQUEST_ID.fullmatch(given) else f"{getrandbits(128):032x}"
 
 
-async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises :class:`service.errors.TooLarge` as soon as it is known to be over ``limit`` bytes."""
+async def _read(scope: Scope, receive: Receive, settings: Settings) -> bytes:
+    """The whole body. Raises :class:`service.errors.TooLarge` as soon as it is known to be over the limit, and
+    :class:`service.errors.BodyTimeout` where it is not there in time.
+    """
+    try:
+        async with asyncio.timeout(settings.body_timeout_s):
+            return await _receive(scope, receive, settings.max_body_bytes)
+    except TimeoutError as error:
+        raise errors.BodyTimeout(f"a body is sent within {settings.body_timeout_s:g} seconds") from error
+
+
+async def _receive(scope: Scope, receive: Receive, limit: int) -> bytes:
     too_large = errors.TooLarge(f"a body has at most {limit} bytes")
     announced = Headers(scope=scope).get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:

@@ -9,6 +9,7 @@
     ├── UnknownModel        404  unknown_model
     ├── UnknownDirection    404  unknown_direction
     ├── MethodNotAllowed    405  method_not_allowed
+    ├── BodyTimeout         408  body_timeout         Connection: close
     ├── TooLarge            413  too_large
     ├── InvalidRequest      422  invalid_request
     ├── RateLimited         429  rate_limited         Retry-After
@@ -93,6 +94,14 @@ class UnknownDirection(ServiceError):
 
 class MethodNotAllowed(ServiceError):
     status, code = 405, "method_not_allowed"
+
+
+class BodyTimeout(ServiceError):
+    status, code = 408, "body_timeout"
+
+    def __init__(self, message: str) -> None:
+        # What may still come is no request.
+        super().__init__(message, headers={"Connection": "close"})
 
 
 class TooLarge(ServiceError):

@@ -95,5 +95,5 @@ class Attentive:
             return await translator.translate_each(items)
 
 
-Attentive.add_asgi_middleware(Boundary, max_body_bytes=settings.max_body_bytes, tracing=tracing)  # type: ignore[attr-defined]
+Attentive.add_asgi_middleware(Boundary, settings=settings, tracing=tracing)  # type: ignore[attr-defined]
 Attentive.add_asgi_middleware(Guard, access=app.state.access, path="/translate_batch")  # type: ignore[attr-defined]

@@ -38,6 +38,9 @@ class Settings(BaseSettings):
         default=32_000_000, ge=0, description="Memory for translated sentences, which are not translated again; 0: none"
     )
     max_body_bytes: int = Field(default=1_000_000, ge=1, description="Longest request body in bytes")
+    body_timeout_s: float = Field(
+        default=30.0, gt=0, description="Seconds that a request body may take to come; beyond it 408 `body_timeout`"
+    )
     max_texts: int = Field(default=128, ge=1, description="Texts in one request")
     max_text_chars: int = Field(default=100_000, ge=1, description="Code points in one text")
     max_html_depth: int = Field(default=200, ge=1, le=256, description="Elements nested in one another in a page")

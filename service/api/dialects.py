@@ -27,6 +27,7 @@ WARNINGS = "Those of the native API, as that a translation was cut; only where t
 REFUSALS = {
     400: "The request is wrong, or no model has the two languages",
     403: "The key is missing or wrong",
+    408: "The body did not come in time",
     413: "The body, the list or a text is too large",
     429: "Too much at once: see Retry-After",
     503: "Starting or stopping: see Retry-After",

@@ -142,7 +142,7 @@ async def translate(request: Request, translator: Core) -> Response:
 
 @router.post(
     "/detect",
-    responses=refusals(LibreTranslateError, 400, 403, 413, 429, 503),
+    responses=refusals(LibreTranslateError, 400, 403, 408, 413, 429, 503),
     openapi_extra=in_body(LibreTranslateDetectQuery, q="I drink milk."),
 )
 async def detect(request: Request, translator: Core) -> list[LibreTranslateDetection]:

@@ -17,7 +17,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "`invalid_json`"},
     401: {"description": "`unauthorized`: the API key is missing or wrong"},
     404: {"description": "`unknown_model`, `unknown_direction`"},
-    413: {"description": "`too_large`: the body, the list or a text"},
+    408: {"description": "`body_timeout`: the body did not come in time"},
+    413: {"description": "`too_large`: the body, the list, a text or the number of sentences"},
     422: {"description": "`invalid_request`, with the field"},
     429: {"description": "`overloaded`, `rate_limited`; see Retry-After"},
     503: {"description": "`unavailable`: starting or stopping; see Retry-After"},
@@ -39,7 +40,11 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorReply, **ERRORS[status]} for status in statuses}
 
 
-@router.post("/translate", response_model=TranslateReply, responses=refusals(400, 401, 404, 413, 422, 429, 503, 504))
+@router.post(
+    "/translate",
+    response_model=TranslateReply,
+    responses=refusals(400, 401, 404, 408, 413, 422, 429, 503, 504),
+)
 async def translate(body: TranslateRequest, request: Request, translator: Core) -> Response:
     """Translate a text or a list of texts.
 

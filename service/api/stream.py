@@ -1,7 +1,7 @@
 """The native API, sentence by sentence: server-sent events."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,6 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service import access, errors, metrics
 from service.api.native import ERRORS, Core, unless_disconnected
+from service.core import Translator
 from service.schemas import (
     DoneEvent,
     ErrorDetail,
@@ -47,7 +48,7 @@ async def begun(body: TranslateRequest, request: Request, translator: Core) -> A
     deadline. It ends when the client goes away.
     """
     found: asyncio.Queue[Found | Exception | None] = asyncio.Queue()
-    task = asyncio.create_task(_take(translator.stream(body), found))
+    task = asyncio.create_task(_take(translator, body, found))
     try:
         first = await unless_disconnected(request, found.get())
         if isinstance(first, Exception):
@@ -90,12 +91,14 @@ async def stream(
     yield _event("done", DoneEvent(translations=count))
 
 
-async def _take(results: AsyncGenerator[Found, None], found: asyncio.Queue[Found | Exception | None]) -> None:
+async def _take(translator: Translator, body: TranslateRequest, found: asyncio.Queue[Found | Exception | None]) -> None:
     try:
-        async with aclosing(results):
-            async for result in results:
-                found.put_nowait(result)
-                await asyncio.sleep(0)  # the others' turn: where all is in the cache there is nothing else to wait for
+        with translator.admission.inside():
+            async with aclosing(translator.stream(body)) as results:
+                async for result in results:
+                    found.put_nowait(result)
+                    # The others' turn: where all is in the cache there is nothing else to wait for.
+                    await asyncio.sleep(0)
         found.put_nowait(None)
     except Exception as error:  # noqa: BLE001 - it is raised, or told, where the results are read
         found.put_nowait(error)

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from starlette.types import Message
 
 from service.admission import PATHS, WINDOW_S, Admission, Door
 from service.dispatch import Dispatch
 from service.engine import Job
 from service.errors import Overloaded
 from service.text.tokens import Tokenizer
-from tests.service.fakes import Client, EchoEngine, model, run, started
+from tests.service.fakes import Client, EchoEngine, model, run, started, until
 
 JOB = Job(source_ids=range(10))
 FULL = 8
@@ -262,6 +263,64 @@ def test_the_door_refuses_without_reading(admission: Admission, clock: Clock) ->
         assert REGISTRY.get_sample_value("attentive_requests_total", labels) == before + 1
     for path in ("/livez", "/v1/models", "/metrics"):
         assert run(call(door, path, [])) == [{"type": "reached"}]
+
+
+TRANSLATE = {"type": "http", "method": "POST", "path": "/v1/translate", "headers": []}
+STREAM = TRANSLATE | {"path": "/v1/translate/stream"}
+
+
+def test_a_request_counts_from_its_whole_body_to_its_result(admission: Admission) -> None:
+    """Neither who does not send a body nor who does not read an answer keeps the others out."""
+    body: asyncio.Queue[Message] = asyncio.Queue()
+    counted = []
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["more_body"]:
+            counted.append(admission.requests)
+        counted.append(admission.requests)
+        await send({"type": "http.response.start"})
+        await send({"type": "http.response.body"})
+
+    async def send(_message: Message) -> None:
+        counted.append(admission.requests)
+
+    async def scenario() -> None:
+        task = asyncio.create_task(Door(app, admission)(TRANSLATE, body.get, send))
+        await asyncio.sleep(0)
+        counted.append(admission.requests)
+        body.put_nowait({"type": "http.request", "more_body": True})
+        body.put_nowait({"type": "http.request", "more_body": False})
+        await task
+
+    run(scenario())
+    assert counted == [0, 0, 1, 0, 0]
+
+
+def test_a_stream_that_nobody_reads_counts_until_it_is_found(client: Client, engine: EchoEngine) -> None:
+    admission = client.translator.admission
+    messages: asyncio.Queue[Message] = asyncio.Queue()
+    messages.put_nowait({"type": "http.request", "body": b'{"text": "the cat", "source": "en", "target": "fr"}'})
+    scope = STREAM | {"headers": [(b"content-type", b"application/json")], "query_string": b"", "root_path": ""}
+    engine.held = True
+    sending = asyncio.Event()
+
+    async def send(_message: Message) -> None:
+        sending.set()
+        await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        task = asyncio.create_task(Door(client.app, admission)(scope, messages.get, send))
+        await until(lambda: bool(engine.waiting))
+        assert (admission.requests, admission.rows) == (0, 1)
+        engine.release()
+        await sending.wait()
+        await until(client.translator.gate.idle.is_set)
+        assert (admission.requests, admission.rows) == (0, 0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run(scenario())
+    assert admission.requests == 0
 
 
 def test_the_door_knows_every_route_that_translates(client: Client) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -55,6 +56,25 @@ def test_an_announced_length_is_believed(client: Client) -> None:
     assert answer.json()["error"]["code"] == "too_large"
 
 
+def test_a_body_that_does_not_come_is_not_waited_for(tokenizer: Tokenizer) -> None:
+    client = Client(started([model(tokenizer, EchoEngine())], body_timeout_s=0.05))
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b'{"text": "the'
+        await asyncio.Event().wait()
+
+    async def late() -> AsyncIterator[bytes]:
+        for part in (b'{"text": "the cat",', b' "source": "en", "target": "fr"}'):
+            await asyncio.sleep(0)
+            yield part
+
+    headers = {"Content-Type": "application/json"}
+    refused = client.request("POST", "/v1/translate", content=stalled(), headers=headers)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (408, "body_timeout")
+    assert refused.headers["Connection"] == "close"
+    assert client.request("POST", "/v1/translate", content=late(), headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize(("given", "kept"), [("abc-1", True), ("a b", False), ("x" * 200, False), ("", False)])
 def test_the_request_id(client: Client, given: str, kept: bool) -> None:
     answer = client.request("GET", "/nope", headers={"X-Request-ID": given})
@@ -65,13 +85,13 @@ def test_the_request_id(client: Client, given: str, kept: bool) -> None:
 def test_twice_is_once(client: Client) -> None:
     labels = {"route": "/v1/models", "status": "200"}
     before = REGISTRY.get_sample_value("attentive_requests_total", labels) or 0
-    client.app = Boundary(client.app, 1_000_000)  # type: ignore[assignment]
+    client.app = Boundary(client.app, Settings())  # type: ignore[assignment]
     assert client.request("GET", "/v1/models").status_code == 200
     assert REGISTRY.get_sample_value("attentive_requests_total", labels) == before + 1
 
 
 def test_twice_the_unexpected_has_its_shape_too(client: Client, engine: EchoEngine) -> None:
-    client.app = Boundary(client.app, 1_000_000)  # type: ignore[assignment]
+    client.app = Boundary(client.app, Settings())  # type: ignore[assignment]
     engine.error = RuntimeError("the red cat")
     answer = client.translate(text="the red cat")
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")

@@ -14,7 +14,7 @@ def test_examples_and_errors_are_described() -> None:
     document = json.loads(openapi.document())
     assert document["components"]["schemas"]["TranslateRequest"]["examples"]
     answers = document["paths"]["/v1/translate"]["post"]["responses"]
-    assert set(answers) == {"200", "400", "401", "404", "413", "422", "429", "503", "504"}
+    assert set(answers) == {"200", "400", "401", "404", "408", "413", "422", "429", "503", "504"}
     assert all("ErrorReply" in json.dumps(answer) for status, answer in answers.items() if status != "200")
 
 

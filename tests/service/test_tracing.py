@@ -11,6 +11,7 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
 from service import tracing
 from service.boundary import Boundary
+from service.settings import Settings
 from service.text.tokens import Tokenizer
 from service.tracing import Tracing
 from tests.service.fakes import Client, EchoEngine, model, run, started
@@ -25,7 +26,7 @@ class Traced(Client):
         super().__init__(translator)
         self.tracing = Tracing()
         self.tracing.start(exporter)
-        self.app = Boundary(self.app, 1_000_000, self.tracing)  # type: ignore[assignment]
+        self.app = Boundary(self.app, Settings(), self.tracing)  # type: ignore[assignment]
 
     def finish(self) -> None:
         run(self.tracing.stop())
@@ -161,7 +162,7 @@ def test_no_address_keeps_the_server_from_serving(
     client = Client(started([model(tokenizer, EchoEngine())]))
     connected = Tracing()
     connected.connect(endpoint)
-    client.app = Boundary(client.app, 1_000_000, connected)  # type: ignore[assignment]
+    client.app = Boundary(client.app, Settings(), connected)  # type: ignore[assignment]
     assert client.translate(text="cat").status_code == 200
     run(connected.stop())
 
@@ -179,6 +180,6 @@ def test_what_goes_wrong_ends_the_tracing_only(
 
 def test_it_is_off_until_it_is_started(tokenizer: Tokenizer) -> None:
     client = Client(started([model(tokenizer, EchoEngine())]))
-    client.app = Boundary(client.app, 1_000_000, Tracing())  # type: ignore[assignment]
+    client.app = Boundary(client.app, Settings(), Tracing())  # type: ignore[assignment]
     assert client.translate(text="cat").status_code == 200
     asyncio.run(Tracing().stop())

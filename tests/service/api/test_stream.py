@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY
 
 from service.boundary import Boundary
 from service.schemas import ErrorReply
+from service.settings import Settings
 from service.text.tokens import Tokenizer
 from tests.service.fakes import Client, EchoEngine, model, run, started, until
 
@@ -206,7 +207,7 @@ def test_a_client_that_goes_away_takes_its_work_along(slow: Slow, begun: bool, s
         call.leave()
 
     if twice:
-        slow.client.app = Boundary(slow.client.app, 1_000_000)  # type: ignore[assignment]
+        slow.client.app = Boundary(slow.client.app, Settings())  # type: ignore[assignment]
     call = slow.watch(scenario)
     assert call.sent[0]["status"] == status
     assert slow.cancelled == [not begun, True, True]
