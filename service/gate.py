@@ -106,6 +106,12 @@ class Gate:
             self.idle.set()
 
 
+def check_text(text: str, limits: Settings, field: str) -> None:
+    """Raises :class:`service.errors.TooLarge`, which names the field."""
+    if len(text) > limits.max_text_chars:
+        raise errors.TooLarge(f"a text has at most {limits.max_text_chars} characters", field=field)
+
+
 def check_limits(request: TranslateRequest, limits: Settings) -> None:
     """Raises :class:`service.errors.InvalidRequest` or :class:`service.errors.TooLarge`, which name the field."""
     for field, beam_size in (("beam_size", request.beam_size), ("alternatives", request.alternatives + 1)):
@@ -115,9 +121,7 @@ def check_limits(request: TranslateRequest, limits: Settings) -> None:
     if len(request.texts) > limits.max_texts:
         raise errors.TooLarge(f"a request takes at most {limits.max_texts} texts", field="text")
     for index, text in enumerate(request.texts):
-        if len(text) > limits.max_text_chars:
-            field = "text" if isinstance(request.text, str) else f"text[{index}]"
-            raise errors.TooLarge(f"a text has at most {limits.max_text_chars} characters", field=field)
+        check_text(text, limits, "text" if isinstance(request.text, str) else f"text[{index}]")
     glossary = request.glossary or {}
     if len(glossary) > limits.max_glossary_terms:
         raise errors.TooLarge(f"a glossary has at most {limits.max_glossary_terms} terms", field="glossary")

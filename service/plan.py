@@ -9,7 +9,7 @@ from service.errors import InvalidRequest
 from service.parts import Piece
 from service.registry import Model, Registry
 from service.schemas import Detected, TranslateRequest
-from service.text.detect import Detector
+from service.text.detect import SAMPLE, Detector
 from service.text.glossary import Glossary
 from service.text.protect import Protected, gaps, overlapping, protect, without
 from service.text.segment import segment
@@ -22,6 +22,9 @@ SPLIT = "a sentence longer than the model reads well was translated in parts"
 UNREADABLE = "words in letters that the model cannot read were kept as they are"
 UNCHANGED = "the text is in the target language already and was not translated"
 PREFIX_UNUSED = "there was nothing to translate, so target_prefix was not used"
+
+BEGINNING = 5 * SAMPLE
+"""Code points in which a text's language is looked for: what is protected among them is passed over."""
 
 NO_TERMS = Glossary({})
 
@@ -106,7 +109,8 @@ class Planner:
 
     def rank(self, text: str, spans: Sequence[Protected] | None = None) -> list[tuple[str, float]]:
         """Languages with their probabilities, best first. What is protected says nothing of a text's language."""
-        apart = protect(text) if spans is None else spans
+        text = text[:BEGINNING]
+        apart = protect(text) if spans is None else overlapping(spans, 0, len(text))
         return self.detector.rank(" ".join(text[start:end] for start, end in gaps(0, len(text), apart)))
 
     def _detect(self, text: str, spans: Sequence[Protected], target: str, name: str | None) -> Detected:

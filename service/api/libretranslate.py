@@ -21,6 +21,7 @@ from service.api.dialects import (
 )
 from service.api.native import Core, unless_disconnected
 from service.core import Translator
+from service.gate import check_text
 from service.languages import NAMES
 from service.plan import REPLACED, clean
 from service.schemas import LanguageInfo, Reply, TranslateRequest, Translation
@@ -149,6 +150,7 @@ async def detect(request: Request, translator: Core) -> list[LibreTranslateDetec
     """The languages that a text may be in, the likeliest first; the parameters may also come in the query string."""
     query, _ = await read(request, LibreTranslateDetectQuery)
     _check_ready(translator)
+    check_text(query.q, translator.settings, "q")
     return [_detection(language, share) for language, share in translator.detect(query.q)]
 
 

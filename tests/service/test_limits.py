@@ -46,6 +46,12 @@ def test_texts(limited: Client) -> None:
     assert code(limited.translate(text=["the cat"] * 4)) == (413, "too_large", "text")
 
 
+def test_characters_of_a_text_whose_language_is_asked_for(limited: Client) -> None:
+    assert limited.request("POST", "/detect", json={"q": "é" * 20}).status_code == 200
+    refused = limited.request("POST", "/detect", json={"q": "é" * 21})
+    assert (refused.status_code, refused.json()) == (413, {"error": "a text has at most 20 characters"})
+
+
 @pytest.mark.parametrize("letter", ["a", "é", "🙂"])
 def test_characters_are_code_points(limited: Client, letter: str) -> None:
     assert limited.translate(text=letter * 20).status_code == 200

@@ -3,7 +3,7 @@ import pytest
 from service import plan
 from service.core import Translator
 from service.schemas import TranslateRequest
-from service.text.protect import Protected
+from service.text.protect import Protected, protect
 from tests.service.fakes import EchoEngine, run, translate
 
 FRENCH = "Le chat boit du lait sur la table."
@@ -24,6 +24,20 @@ def test_addresses_say_nothing_of_the_language(translator: Translator) -> None:
     assert [language for language, _ in translator.detect("\ud800")] == ["en", "fr"]
     assert sum(share for _, share in translator.detect(FRENCH)) == pytest.approx(1)
     assert translate(translator, text, source=None).warnings == [plan.UNCHANGED]
+
+
+def test_the_language_is_that_of_the_beginning(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a text is, it takes no longer to find its language."""
+    looked_at = []
+
+    def spy(text: str) -> list[Protected]:
+        looked_at.append(len(text))
+        return protect(text)
+
+    monkeypatch.setattr(plan, "protect", spy)
+    addresses = "https://example.org/ " * (plan.BEGINNING // 50)
+    assert translator.detect(addresses + FRENCH + " {0}" * plan.BEGINNING)[0][0] == "fr"
+    assert looked_at == [plan.BEGINNING]
 
 
 def test_a_language_that_does_not_lead_to_the_target_is_doubted(translator: Translator) -> None:
