@@ -266,7 +266,12 @@ class Translator:
 def _plans(planner: Planner, request: TranslateRequest, protected: Sequence[Sequence[Protected]]) -> list[Plan]:
     each = protected or [()] * len(request.texts)
     glossary = Glossary(request.glossary or {})
-    return [planner.plan(text, request, spans, glossary) for text, spans in zip(request.texts, each, strict=True)]
+    plans: list[Plan] = []
+    sentences = 0
+    for text, spans in zip(request.texts, each, strict=True):
+        plans.append(planner.plan(text, request, spans, glossary, sentences))
+        sentences += plans[-1].sentences
+    return plans
 
 
 def _failure(error: errors.ServiceError) -> BatchResult:

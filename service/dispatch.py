@@ -57,16 +57,21 @@ class Dispatch:
         However it ends, cancelled too, nothing of it is left in the engines; leave it early only through
         ``contextlib.aclosing``.
         """
-        known = [self.cache.get(model, job) for model, job in self.work]
-        self.unsent = deque(index for index, hypotheses in enumerate(known) if hypotheses is None)
+        known: dict[int, list[Hypothesis]] = {}
+        self.turn = time.perf_counter()
+        for index, (model, job) in enumerate(self.work):
+            if (hypotheses := self.cache.get(model, job)) is None:
+                self.unsent.append(index)
+            else:
+                known[index] = hypotheses
+            await self._give_way()
         first = self._first()
         with self.admission.engaged([self.work[index][1] for index in first]):
             try:
                 self._begin(first)
-                for index, hypotheses in enumerate(known):
-                    if hypotheses is not None:
-                        yield index, hypotheses
-                        await self._give_way()
+                for index, hypotheses in known.items():
+                    yield index, hypotheses
+                    await self._give_way()
                 while self.pending or self.unsent:
                     self._refill()
                     if self.pending:
@@ -88,7 +93,9 @@ class Dispatch:
         return future
 
     async def _give_way(self) -> None:
-        """Results may be there all at once, and other requests wait for their turn. But each turn is a wait."""
+        """Much may be in the cache, results may be there all at once, and other requests wait for their turn. But each
+        turn is a wait.
+        """
         if time.perf_counter() - self.turn > TURN_S:
             await asyncio.sleep(0)
             self.turn = time.perf_counter()

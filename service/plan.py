@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from service.cutting import Cutter
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, TooLarge
 from service.parts import Piece
 from service.registry import Model, Registry
 from service.schemas import Detected, TranslateRequest
@@ -47,6 +47,8 @@ class Plan:
     """The language between, where no model translates from the source to the target."""
     cutter: Cutter | None = None
     pieces: list[Piece] = field(default_factory=list)
+    sentences: int = 0
+    """Each counts as many times as it has parts that are translated apart."""
     warnings: list[str] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
     """Kinds of what a first attempt has lost."""
@@ -64,14 +66,15 @@ class Plan:
 
 
 class Planner:
-    """Plans for the models of a registry.
+    """Plans for the models of a registry, of at most ``max_sentences`` for a request.
 
     A text whose language is to be found, and is the target's with at least ``confidence``, is left as it is.
     """
 
-    def __init__(self, registry: Registry, confidence: float) -> None:
+    def __init__(self, registry: Registry, confidence: float, max_sentences: int) -> None:
         self.registry = registry
         self.confidence = confidence
+        self.max_sentences = max_sentences
         self.detector = Detector(registry.languages())
 
     def plan(
@@ -80,11 +83,13 @@ class Planner:
         request: TranslateRequest,
         protected: Sequence[Protected] = (),
         glossary: Glossary = NO_TERMS,
+        before: int = 0,
     ) -> Plan:
-        """``protected``: what must come through besides what is found in the text.
+        """``protected``: what must come through besides what is found in the text; ``before``: sentences of the
+        request's texts before this one.
 
-        Raises :class:`service.errors.UnknownModel`, :class:`service.errors.UnknownDirection` and, for what the model
-        cannot write, :class:`service.errors.InvalidRequest`.
+        Raises :class:`service.errors.UnknownModel`, :class:`service.errors.UnknownDirection`, for too many sentences
+        :class:`service.errors.TooLarge` and, for what the model cannot write, :class:`service.errors.InvalidRequest`.
 
         A lone surrogate cannot be sent back, nor read by a model. One comes from a text that was cut in the middle of
         a character: the rest of it is still worth translating, so it is replaced, and offsets stay.
@@ -102,7 +107,7 @@ class Planner:
             plan.pivot = self.registry.pivot(request.model, source, target)
             if plan.pivot is None:
                 plan.model = self.registry.select(request.model, source, target)
-                self._cut(plan, request, plan.model, glossary)
+                self._cut(plan, request, plan.model, glossary, before)
         if request.target_prefix and not (plan.pieces or plan.pivot):
             warnings.append(PREFIX_UNUSED)
         return plan
@@ -123,8 +128,7 @@ class Planner:
         language, share = next(found, (sources[0], 0.0))
         return Detected(language=language, confidence=round(share, 4))
 
-    @staticmethod
-    def _cut(plan: Plan, request: TranslateRequest, model: Model, glossary: Glossary) -> None:
+    def _cut(self, plan: Plan, request: TranslateRequest, model: Model, glossary: Glossary, before: int) -> None:
         """Fill in the pieces. What has nothing for a model lies between them."""
         if unreadable := [
             Protected(start, end, plan.text[start:end], "letters")
@@ -140,7 +144,11 @@ class Planner:
         prefix = model.tokenizer.target_pieces(request.target_prefix) if request.target_prefix else None
         _check_lengths(model, request, prefix)
         for start, end in segment(plan.text, plan.source, request.split_sentences, whole):
-            plan.pieces += cutter.pieces(start, end, request.min_length)
+            pieces = cutter.pieces(start, end, request.min_length)
+            plan.pieces += pieces
+            plan.sentences += max(sum(len(piece.stretches) for piece in pieces), 1)
+            if before + plan.sentences > self.max_sentences:
+                raise TooLarge(f"a request has at most {self.max_sentences} sentences", field="text")
         if cutter.was_long:
             plan.warnings.append(SPLIT)
         if prefix and plan.pieces:

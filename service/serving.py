@@ -26,7 +26,7 @@ class Serving:
 
     def __init__(self, models: Sequence[Model], settings: Settings) -> None:
         self.registry = Registry(models, default=settings.default_model)
-        self.planner = Planner(self.registry, settings.detect_confidence)
+        self.planner = Planner(self.registry, settings.detect_confidence, settings.max_sentences)
         self.users = 0
         self.unused = asyncio.Event()
         self.unused.set()

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     )
     max_texts: int = Field(default=128, ge=1, description="Texts in one request")
     max_text_chars: int = Field(default=100_000, ge=1, description="Code points in one text")
+    max_sentences: int = Field(
+        default=5000, ge=1, description="Sentences in one request; those of a list or of a page count together"
+    )
     max_html_depth: int = Field(default=200, ge=1, le=256, description="Elements nested in one another in a page")
     max_glossary_terms: int = Field(default=100, ge=1, description="Terms in the glossary of one request")
     max_term_chars: int = Field(

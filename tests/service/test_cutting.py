@@ -19,7 +19,7 @@ def plan(
 ) -> Plan:
     echo = model(tokenizer, EchoEngine(), placeholders=PLACEHOLDERS if placeholders else [], max_length=100)
     request = TranslateRequest.model_validate({"text": text, "target": "fr", "source": "en"} | options)
-    return Planner(Registry([echo]), 0.9).plan(text, request, glossary=Glossary(terms or {}))
+    return Planner(Registry([echo]), 0.9, 1000).plan(text, request, glossary=Glossary(terms or {}))
 
 
 def parts(piece: Piece) -> list[str]:
@@ -129,7 +129,7 @@ def test_what_is_given_stands_in_the_text(tokenizer: Tokenizer) -> None:
     echo = model(tokenizer, EchoEngine())
     given = [Protected(0, 3, "THE", "markup"), Protected(8, 13, "", "markup")]
     request = TranslateRequest(text="x", target="fr", source="en")
-    found = Planner(Registry([echo]), 0.9).plan("the cat. a. b the", request, given)
+    found = Planner(Registry([echo]), 0.9, 1000).plan("the cat. a. b the", request, given)
     assert [parts(piece) for piece in found.pieces] == [["36 cat."], ["36 the"]]
     assert found.kept(0, 17) == "THE cat. the"
 

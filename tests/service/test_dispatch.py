@@ -98,6 +98,28 @@ def test_one_failure_fails_the_request(tokenizer: Tokenizer) -> None:
         run(Dispatch(jobs(model(tokenizer, EchoEngine(error=ArithmeticError())), 3), 2).run())
 
 
+class SlowCache(Cache):
+    """Looking something up takes more than a turn."""
+
+    def get(self, model: Model, job: Job) -> list[Hypothesis] | None:
+        time.sleep(1.2 * TURN_S)
+        return super().get(model, job)
+
+
+def test_looking_up_gives_way_to_the_others(tokenizer: Tokenizer) -> None:
+    work = jobs(model(tokenizer, EchoEngine()), 10)
+
+    async def scenario() -> int:
+        task = asyncio.create_task(Dispatch(work, 10, SlowCache(1_000_000)).run())
+        turns = 0
+        while not task.done():
+            turns += 1
+            await asyncio.sleep(0)
+        return turns
+
+    assert run(scenario()) >= 10
+
+
 @pytest.mark.parametrize("cached", [False, True])
 def test_a_request_gives_way_to_the_others(tokenizer: Tokenizer, cached: bool) -> None:
     """Though all its results are there at once, and each takes a while."""

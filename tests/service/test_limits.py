@@ -9,7 +9,7 @@ import pytest
 from service.text.tokens import Tokenizer
 from tests.service.fakes import Client, EchoEngine, model, started
 
-LIMITS = {"max_body_bytes": 500, "max_texts": 3, "max_text_chars": 20, "max_beam_size": 4}
+LIMITS = {"max_body_bytes": 500, "max_texts": 3, "max_text_chars": 20, "max_beam_size": 4, "max_sentences": 4}
 
 
 @pytest.fixture
@@ -50,6 +50,22 @@ def test_characters_of_a_text_whose_language_is_asked_for(limited: Client) -> No
     assert limited.request("POST", "/detect", json={"q": "é" * 20}).status_code == 200
     refused = limited.request("POST", "/detect", json={"q": "é" * 21})
     assert (refused.status_code, refused.json()) == (413, {"error": "a text has at most 20 characters"})
+
+
+@pytest.mark.parametrize("sentence", ["a.", "1."])
+def test_sentences(limited: Client, sentence: str) -> None:
+    """Of all texts together, and those without anything to translate too."""
+    for form, between in (("text", "\n"), ("html", "<p>")):
+        pair = between.join([sentence] * 2)
+        for texts in ([between.join([pair, pair])], [pair, pair]):
+            assert limited.translate(text=texts, format=form).status_code == 200
+            answer = limited.translate(text=[*texts, sentence], format=form)
+            assert code(answer) == (413, "too_large", "text")
+
+
+def test_parts_of_a_sentence_that_are_translated_apart_count(limited: Client) -> None:
+    assert limited.translate(text="a\U0001f600a\U0001f600a\U0001f600a").status_code == 200
+    assert code(limited.translate(text="a\U0001f600a\U0001f600a\U0001f600a\U0001f600a")) == (413, "too_large", "text")
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "🙂"])
