@@ -109,6 +109,7 @@ def trained(run: Run, version: str) -> Trained:
     return Trained(
         device=known.device,
         minutes=known.minutes,
+        processes=known.processes,
         steps=known.steps,
         tokens=known.tokens,
         initial=None if known.initial is None else FirstWeights.model_validate(known.initial),

@@ -25,10 +25,10 @@ def table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
 
 
 def hours(training: Trained) -> str:
-    """Device hours, those of the run that gave the first weights included."""
-    first = training.initial.minutes if training.initial else 0.0
+    """Device hours of all processes, those of the run that gave the first weights included."""
+    first = training.initial.minutes * training.initial.processes if training.initial else 0.0
     unit = "core" if training.device == "cpu" else "device"
-    text = f"{(training.minutes + first) / 60:.1f} hours of one {training.device} {unit}"
+    text = f"{(training.minutes * training.processes + first) / 60:.1f} hours of one {training.device} {unit}"
     return text + (f", {first / 60:.1f} of them for {training.initial.name}" if training.initial else "")
 
 

@@ -20,7 +20,9 @@ def configuration(name: str) -> str:
     return f"{name}.toml"
 
 
-def training_commands(name: str, config: Config | None, minutes: float, initial: str | None = None) -> list[str]:
+def training_commands(
+    name: str, config: Config | None, minutes: float, processes: int, initial: str | None = None
+) -> list[str]:
     """From text to a finished run. Without a ``config`` the repository's is taken, if there is one."""
     path = configuration(name)
     if config is None:
@@ -33,15 +35,19 @@ def training_commands(name: str, config: Config | None, minutes: float, initial:
     lines = [f'make data {where} FILES="{files}"']
     if config.training.alignment_weight:
         lines.append(f"python -m models.align label --config {path} --data data/{name}")
-    return [*lines, f'make train {where} RUN=runs/{name} ARGS="{options}"']
+    several = f" PROCESSES={processes}" if processes > 1 else ""
+    return [*lines, f'make train {where} RUN=runs/{name}{several} ARGS="{options}"']
 
 
 def commands(config: Config, training: Training, version: str) -> list[str]:
     """Everything, from the text to the scores in the card."""
     name, lines, initial = config.name, [], training.initial
+    on_cpu = training.device == "cpu"  # on GPUs the command has a process on each
     if initial is not None:
-        lines += training_commands(initial["name"], None, initial["minutes"])
-    lines += training_commands(name, config, training.minutes, initial["name"] if initial else None)
+        processes = initial.get("processes", 1) if on_cpu else 1
+        lines += training_commands(initial["name"], None, initial["minutes"], processes)
+    processes = training.processes if on_cpu else 1
+    lines += training_commands(name, config, training.minutes, processes, initial["name"] if initial else None)
     sentences = " ".join(f"eval/tatoeba-dev.{pair}.tsv" for pair in config.data.fractions)
     package = f"models/trained/{name}"
     options = f"--precision int8 --version {version}"

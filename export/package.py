@@ -80,10 +80,12 @@ class Corpus(Record):
 
 
 class FirstWeights(Record):
-    """The run whose weights a training began with."""
+    """The run whose weights a training began with, and what it cost with all runs before it."""
 
     name: str
     minutes: float
+    """Of each process."""
+    processes: int = 1
     tokens: int
 
 
@@ -92,7 +94,8 @@ class Trained(Record):
 
     device: str
     minutes: float
-    """Of computing, without those of ``initial``."""
+    """Of computing, of each process, without those of ``initial``."""
+    processes: int = 1
     steps: int
     tokens: int
     """Target tokens learnt from."""

@@ -152,6 +152,7 @@ def restore(package: Package, config: Config, output: Path) -> Precision:
         steps=known.steps,
         tokens=known.tokens,
         minutes=known.minutes,
+        processes=known.processes,
         device=known.device,
         corpora={corpus.name: corpus.pairs for corpus in manifest.training_data},
         history=[],

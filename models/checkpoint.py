@@ -51,12 +51,20 @@ class Training(BaseModel):
     tokens: int
     """Target tokens learnt from."""
     minutes: float
+    """Of each process; what other numbers of processes computed counts as the time that so many would have taken."""
+    processes: int = 1
     device: str
     corpora: dict[str, int]
     """Pairs at hand of each corpus."""
     history: list[dict[str, float]]
     initial: dict[str, Any] | None = None
-    """Name, minutes and tokens of the run that gave the first weights."""
+    """The run that gave the first weights: its name and what it has :meth:`spent`."""
+
+    def spent(self) -> dict[str, Any]:
+        """Minutes of each process, processes and tokens, with those of the runs before it."""
+        first = {"minutes": 0.0, "processes": 1, "tokens": 0} | (self.initial or {})
+        minutes = self.minutes + first["minutes"] * first["processes"] / self.processes
+        return {"minutes": minutes, "processes": self.processes, "tokens": self.tokens + first["tokens"]}
 
 
 @dataclass(frozen=True)

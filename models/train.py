@@ -6,8 +6,8 @@ long as the decay of the learning rate has not begun, a run that goes on with a 
 the start. ``--initial RUN`` starts from the weights of a finished run with another vocabulary
 (:mod:`models.transplant`).
 
-Minutes of the budget are minutes of computing: on a CPU the processor time of the main thread, so that a process that
-is stopped, or gets no processor, uses nothing up.
+Minutes of the budget are minutes of computing, those of the main process where there are several: on a CPU the
+processor time of its main thread, so that a process that is stopped, or gets no processor, uses nothing up.
 """
 
 import json
@@ -21,10 +21,10 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from torch import Tensor, nn
 
 from models import checkpoint
 from models.config import Config, TrainingConfig
@@ -32,6 +32,7 @@ from models.data import ParallelText
 from models.evaluate import Example, corpus_bleu
 from models.loss import loss_of
 from models.pairs import read_pairs
+from models.precision import has_bf16, is_faster_in_bf16
 from models.tokenizer import Tokenizer
 from models.transplant import transplant
 
@@ -46,12 +47,16 @@ class Progressed:
     step: int = 0
     epoch: int = 0
     batch: int = 0
-    """Batches of the current epoch already learnt from."""
+    """Batches of the current epoch that each process has already learnt from."""
+    processes: int = 1
     seconds: float = 0.0
+    """Of the main process: what the budget counts."""
+    computed: float = 0.0
+    """Seconds of all processes."""
     tokens: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     initial: dict[str, Any] | None = None
-    """Name of the run that gave the first weights; its minutes and tokens with those of the runs before it."""
+    """The run that gave the first weights, as in :class:`models.checkpoint.Training`."""
 
 
 def learning_rate(training: TrainingConfig, step: int, share: float) -> float:
@@ -80,7 +85,7 @@ class Trainer:
             model.parameters(), betas=(0.9, 0.98), eps=1e-9, weight_decay=config.training.weight_decay, fused=True
         )
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
-        self.at = Progressed()
+        self.at = Progressed(processes=self.accelerator.num_processes)
         self.dev = [example for file in dev for example in self.examples(file)]
         # A CPU is shared with others, and a process on it may be stopped for a while.
         self.clock = time.thread_time if self.accelerator.device.type == "cpu" else time.monotonic
@@ -109,6 +114,11 @@ class Trainer:
             old.unlink()
 
     def precision(self) -> str:
+        """The main process finds it out for all: another one might find otherwise."""
+        process = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+        return str(broadcast_object_list([self.better_precision() if process.is_main_process else ""])[0])
+
+    def better_precision(self) -> str:
         """That of the run's checkpoints where it can be had: which is faster may come out otherwise the next time."""
         known = [checkpoint.load(path).get("precision") for path in self.checkpoints()[-1:]]
         if known == ["no"] or (known == ["bf16"] and has_bf16()):
@@ -119,22 +129,26 @@ class Trainer:
         return sorted(self.run.glob("step-*.pt"))
 
     def resume(self) -> None:
-        """Go on from the newest checkpoint, if there is one."""
+        """Go on from the newest checkpoint, if there is one, with as many processes as there are now."""
         if not (paths := self.checkpoints()):
             return
         content = checkpoint.load(paths[-1])
         self.bare.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
-        self.at = Progressed(**content["at"])
+        processes = self.accelerator.num_processes
+        # Checkpoints that do not say how many there were are taken to be of as many: the same command goes on.
+        unsaid = {"processes": processes, "computed": content["at"]["seconds"] * processes}
+        self.at = Progressed(**unsaid | content["at"])
+        # Batches are dealt out in turn, so these are the same ones; what is no full round is learnt again.
+        self.at.batch = self.at.batch * self.at.processes // processes
+        self.at.processes = processes
 
     def begin(self, initial: Path) -> None:
         """Start from the weights of a finished run, unless there is a checkpoint to go on from."""
         if self.at.step == 0:
             run = checkpoint.Run.open(initial)
             transplant(run, self.bare, self.tokenizer)
-            before, first = run.training, run.training.initial or {"minutes": 0.0, "tokens": 0}
-            spent = {"minutes": before.minutes + first["minutes"], "tokens": before.tokens + first["tokens"]}
-            self.at.initial = {"name": run.config.name} | spent
+            self.at.initial = {"name": run.config.name} | run.training.spent()
 
     def epoch(self) -> list[np.ndarray]:
         """This process's share of the batches of the current epoch; the same after a resume.
@@ -208,6 +222,7 @@ class Trainer:
                     now = self.clock()
                     seconds, count = self.agreed(now - mark, count)
                     self.at.seconds += seconds
+                    self.at.computed += seconds * self.at.processes
                     mark = now
                     self.at.step, self.at.batch = self.at.step + 1, self.at.batch + 1
                     self.at.tokens += count
@@ -234,7 +249,8 @@ class Trainer:
         training = checkpoint.Training(
             steps=self.at.step,
             tokens=self.at.tokens,
-            minutes=round(self.at.seconds / 60, 1),
+            minutes=round(self.at.computed / 60 / self.at.processes, 1),
+            processes=self.at.processes,
             device=str(self.accelerator.device.type),
             corpora={name: pairs for name, pairs in self.text.pairs().items() if self.config.data.shares.get(name)},
             history=self.at.history,
@@ -252,29 +268,6 @@ class Budget:
 
     def share(self, at: Progressed) -> float:
         return max(at.seconds / 60 / self.minutes, at.step / self.steps)
-
-
-def has_bf16() -> bool:
-    """True where bf16 is computed natively."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
-def is_faster_in_bf16() -> bool:
-    """True where bf16 is faster than fp32: of CPUs that have it some are half as fast with it, so one product tells."""
-    x = torch.ones(1024, 256)
-    return has_bf16() and (torch.cuda.is_available() or product_seconds(x.bfloat16()) < 0.8 * product_seconds(x))
-
-
-def product_seconds(x: Tensor, rounds: int = 9) -> float:
-    """The least time of several that ``x [N, D]`` times its transpose took, in seconds."""
-    seconds = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        nn.functional.linear(x, x)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 def main(

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from export.card import card, main
+from export.card import card, hours, main
 from export.commands import CONFIGS, commands, configuration
 from export.package import FirstWeights, Package, Trained
 from models.checkpoint import Training
@@ -48,6 +48,20 @@ def test_the_card_has_costs_data_and_commands(package: Package) -> None:
     assert "Not measured yet." in text
     size = sum(path.stat().st_size for path in package.path.iterdir() if path.suffix not in {".json", ".md"})
     assert f"| size | {size / 1e6:.1f} MB |" in text
+
+
+@pytest.mark.parametrize(
+    ("own", "first", "text"),
+    [
+        ((74, 2), None, "2.5 hours of one cpu core"),
+        ((60, 1), (30, 2), "2.0 hours of one cpu core, 1.0 of them for older"),
+    ],
+)
+def test_hours_are_those_of_all_processes(own, first, text) -> None:
+    before = first and FirstWeights(name="older", minutes=first[0], processes=first[1], tokens=5)
+    minutes, processes = own
+    costs = {"device": "cpu", "minutes": minutes, "processes": processes, "steps": 1, "tokens": 1}
+    assert hours(Trained.model_validate(costs | {"initial": before, "commands": []})) == text
 
 
 def test_a_package_that_does_not_know_has_a_card_too(transformer_package: Package) -> None:
@@ -102,6 +116,17 @@ def test_the_commands_begin_with_those_of_the_first_weights() -> None:
     assert 'FILES="corpora/en-fr.*.tsv.xz corpora/en-de.*.tsv.xz"' in lines[2]
     assert lines[3].endswith('ARGS="--max-minutes 90 --initial runs/transformer-en-fr"')
     assert lines[-1].startswith("python -m export.card models/trained/transformer-en-fr-de ")
+
+
+def test_the_commands_have_the_number_of_processes() -> None:
+    """Of a CPU: on GPUs the command takes all there are."""
+    both = TRAINING.model_copy(update={"processes": 2, "initial": OLDER | {"processes": 3}})
+    first, second = (line for line in commands(SHIPPED, both, "1") if line.startswith("make train "))
+    assert " RUN=runs/transformer-en-fr PROCESSES=3 ARGS=" in first
+    assert " RUN=runs/transformer-en-fr-de PROCESSES=2 ARGS=" in second
+    on_gpus = both.model_copy(update={"device": "cuda"})
+    for training in (TRAINING, on_gpus):
+        assert not any("PROCESSES" in line for line in commands(SHIPPED, training, "1"))
 
 
 def test_a_guided_model_is_labelled_first() -> None:

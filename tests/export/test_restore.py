@@ -49,8 +49,13 @@ def test_weights_come_back(run: Run, package: Package, precision: Precision, tmp
 
 
 def test_the_run_knows_what_it_cost(run: Run, package: Package, tmp_path) -> None:
+    assert package.manifest.training is not None
+    assert package.manifest.training.processes == 1
+    known = package.manifest.training.model_copy(update={"processes": 2})
+    package = Package(package.path, package.manifest.model_copy(update={"training": known}))
     restore(package, run.config, tmp_path / "run")
     again = Run.open(tmp_path / "run")
+    assert again.training.processes == 2
     assert again.config == run.config
     assert again.tokenizer.read_bytes() == run.tokenizer.read_bytes()
     assert (again.training.minutes, again.training.corpora) == (run.training.minutes, run.training.corpora)

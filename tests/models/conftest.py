@@ -127,6 +127,18 @@ def tokenizer(prepared) -> Tokenizer:
 
 
 @pytest.fixture
+def trainer(configure, architecture, prepared, tmp_path):
+    """Makes a trainer whose run is a directory of ``tmp_path``."""
+
+    def make(run="run", steps=1000, minutes=math.inf, dev=(), **training):
+        return train.Trainer(
+            configure(architecture, **training), prepared, tmp_path / run, dev, train.Budget(minutes, steps)
+        )
+
+    return make
+
+
+@pytest.fixture
 def finished(configure, architecture, prepared, tmp_path) -> checkpoint.Run:
     """A run of three steps."""
     budget = train.Budget(minutes=math.inf, steps=3)

@@ -25,7 +25,7 @@ def test_two_processes_learn_in_a_step_what_one_learns_in_two(toml, prepared, tm
     alone = Trainer(Config.load(toml), prepared, tmp_path / "one", (), Budget(math.inf, 8))
     alone.train(save_minutes=math.inf)
     training = checkpoint.Run.open(tmp_path / "two").training
-    assert (training.steps, training.tokens) == (4, alone.at.tokens)
+    assert (training.steps, training.tokens, training.processes) == (4, alone.at.tokens, 2)
 
 
 def test_a_process_that_fails_is_an_error(tmp_path):

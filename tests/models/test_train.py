@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,20 +20,11 @@ import models
 from models import checkpoint, train
 from models.config import Config
 from models.data import Column
-from models.train import Budget, Trainer, has_bf16, is_faster_in_bf16, learning_rate
+from models.precision import has_bf16
+from models.train import Budget, Progressed, Trainer, learning_rate
 
 NEVER = math.inf
 ROOT = Path(models.__file__).parent.parent
-
-
-@pytest.fixture
-def trainer(configure, architecture, prepared, tmp_path):
-    """Makes a trainer whose run is a directory of ``tmp_path``."""
-
-    def make(run="run", steps=1000, minutes=NEVER, dev=(), **training):
-        return Trainer(configure(architecture, **training), prepared, tmp_path / run, dev, Budget(minutes, steps))
-
-    return make
 
 
 def test_learning_rate_at_its_edges(configure):
@@ -53,7 +43,7 @@ def test_learning_rate_is_constant_before_the_decay(configure):
 
 
 def test_budget_is_used_up_by_whichever_comes_first():
-    at = train.Progressed(step=30, seconds=120)
+    at = Progressed(step=30, seconds=120)
     assert Budget(minutes=10, steps=100).share(at) == pytest.approx(0.3)
     assert Budget(minutes=4, steps=100).share(at) == pytest.approx(0.5)
     assert Budget(minutes=NEVER, steps=60).share(at) == pytest.approx(0.5)
@@ -93,14 +83,6 @@ def test_a_run_goes_on_in_the_precision_it_began_in(trainer, monkeypatch, bf16):
     assert trainer().accelerator.mixed_precision == ("bf16" if bf16 else "no")
     AcceleratorState._reset_state(reset_partial_state=True)
     assert trainer("another").accelerator.mixed_precision == ("no" if bf16 else "bf16")
-
-
-@pytest.mark.parametrize(("seconds", "expected"), [(0.79, True), (0.81, False)])
-def test_bf16_is_used_where_it_is_faster(monkeypatch, seconds, expected):
-    monkeypatch.setattr(train, "has_bf16", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(train, "product_seconds", lambda x: seconds if x.dtype == torch.bfloat16 else 1.0)
-    assert is_faster_in_bf16() is expected
 
 
 class KilledError(Exception):
@@ -193,21 +175,6 @@ def test_an_epoch_is_the_same_when_asked_again_and_differs_from_the_next(trainer
     learner.at.epoch = 1
     assert first == again
     assert first != [batch.tolist() for batch in learner.epoch()]
-
-
-def test_processes_share_an_epoch(trainer, monkeypatch):
-    learner = trainer()
-    everything = [tuple(batch) for batch in learner.epoch()]
-    shares = []
-    for process in range(3):
-        monkeypatch.setattr(
-            learner, "accelerator", SimpleNamespace(num_processes=3, process_index=process, is_main_process=False)
-        )
-        shares.append([tuple(batch) for batch in learner.epoch()])
-    assert {len(share) for share in shares} == {len(everything) // 3}
-    dealt = [batch for share in shares for batch in share]
-    assert len(set(dealt)) == len(dealt)
-    assert set(dealt) <= set(everything)
 
 
 def test_no_text_is_an_error_and_no_endless_loop(configure, prepared, tmp_path):
@@ -332,34 +299,3 @@ def test_a_guided_run_reads_its_alignments(configure, architecture, prepared, tm
         learner.train(save_minutes=NEVER)
         weights.append(torch.cat([parameter.flatten() for parameter in learner.bare.parameters()]))
     assert not torch.equal(*weights)
-
-
-DRIVER = """
-import sys, torch
-from pathlib import Path
-from models.config import Config
-from models.train import Budget, Trainer
-
-toml, data, run = map(Path, sys.argv[1:])
-trainer = Trainer(Config.load(toml), data, run, (), Budget(minutes=0.01, steps=1_000_000))
-trainer.train(save_minutes=1)
-total = sum(parameter.double().abs().sum().item() for parameter in trainer.bare.parameters())
-(run / f"{trainer.accelerator.process_index}.txt").write_text(f"{trainer.at.step} {total!r}")
-"""
-
-
-def test_two_processes_agree_on_when_to_stop_and_what_they_learnt(toml, prepared, tmp_path):
-    """Each has its own clock, and both the learning rate and the end of the budget depend on it."""
-    driver = tmp_path / "driver.py"
-    driver.write_text(DRIVER)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(driver)]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    arguments = [str(path) for path in (toml, prepared, tmp_path)]
-    done = subprocess.run(
-        [*launch, *arguments], env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    steps, _ = (tmp_path / "0.txt").read_text().split()
-    assert int(steps) > 1
-    assert (tmp_path / "0.txt").read_text() == (tmp_path / "1.txt").read_text()
-    assert len(list(tmp_path.glob("step-*.pt"))) == 1

@@ -89,12 +89,18 @@ def test_a_run_begins_with_the_weights_of_another_and_says_so(finished, configur
     resumed.finish()
     training = Run.open(tmp_path / "new").training
     assert training.initial == {
-        "name": finished.config.name, "minutes": finished.training.minutes, "tokens": finished.training.tokens
-    }  # fmt: skip
+        "name": finished.config.name,
+        "minutes": finished.training.minutes,
+        "processes": 1,
+        "tokens": finished.training.tokens,
+    }
+    known = training.model_copy(update={"minutes": 5.0, "processes": 2, "initial": training.initial | {"minutes": 3.0}})
+    (tmp_path / "new" / "training.json").write_text(known.model_dump_json())
     third = train.Trainer(configure(architecture, seed=9), prepared, tmp_path / "third", (), budget)
     third.begin(tmp_path / "new")
     assert third.at.initial == {
         "name": training.initial["name"],
-        "minutes": training.minutes + finished.training.minutes,
+        "minutes": 6.5,  # three minutes of one process are one and a half of two
+        "processes": 2,
         "tokens": training.tokens + finished.training.tokens,
     }
