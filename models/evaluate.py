@@ -23,8 +23,11 @@ class Example(NamedTuple):
 def translate(
     model: Translator, tokenizer: Tokenizer, texts: Sequence[tuple[str, str]], batch_size: int = 64
 ) -> list[str]:
-    """Greedy translations of ``(text, target language)`` in their order, decoded with similar lengths together."""
-    sources = [np.array(tokenizer.source(text, target)) for text, target in texts]
+    """Greedy translations of ``(text, target language)`` in their order, decoded with similar lengths together.
+
+    Of a source that is longer than the model reads, the rest is left out.
+    """
+    sources = [np.array(tokenizer.source(*text)[: model.config.max_length]) for text in texts]
     order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
     device = next(model.parameters()).device
     results = [""] * len(sources)

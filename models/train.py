@@ -231,8 +231,10 @@ class Trainer:
                     share = self.budget.share(self.at)
                     progress.update(bar, completed=share, description=f"loss {np.mean(losses[-50:]):.3f}")
                     if self.at.seconds - saved > 60 * save_minutes or share >= 1:
-                        self.log(console, float(np.mean(losses)), tokens / (self.at.seconds - saved))
-                        self.save()
+                        try:
+                            self.log(console, float(np.mean(losses)), tokens / (self.at.seconds - saved))
+                        finally:  # the line is part of the checkpoint, but nothing learnt is lost with it
+                            self.save()
                         mark, saved, tokens = self.clock(), self.at.seconds, 0
                         losses = []
                     if share >= 1:

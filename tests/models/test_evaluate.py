@@ -52,6 +52,15 @@ def test_batch_size_changes_nothing(model, tokenizer):
     assert together == translate(model, tokenizer, texts, batch_size=3)
 
 
+def test_of_a_longer_source_the_model_reads_what_it_can(model, parrot, tokenizer):
+    long, longest = " ".join(TEXTS), model.config.max_length
+    assert len(tokenizer.source(long, "fr")) > longest
+    _, short = translate(model, tokenizer, [(long, "fr"), (TEXTS[0], "fr")])
+    assert [short] == translate(model, tokenizer, [(TEXTS[0], "fr")])
+    translate(parrot, tokenizer, [(long, "fr")])
+    assert parrot.batches == [(1, longest)]
+
+
 def test_nothing_gives_nothing(parrot, tokenizer):
     assert translate(parrot, tokenizer, []) == []
 

@@ -251,6 +251,18 @@ def test_log_and_checkpoints(trainer, prepared, tmp_path):
     assert learner.bare.training
 
 
+def test_where_a_line_cannot_be_logged_there_is_a_checkpoint(trainer, monkeypatch):
+    learner = trainer()
+
+    def failing(*_):
+        raise RuntimeError("no score")
+
+    monkeypatch.setattr(learner, "log", failing)
+    with pytest.raises(RuntimeError, match="no score"):
+        learner.train(save_minutes=0)
+    assert [path.name for path in learner.checkpoints()] == ["step-0000001.pt"]
+
+
 def test_a_dev_set_is_asked_for_in_the_directions_that_are_trained(configure, prepared, tmp_path):
     dev = tmp_path / "dev.tsv"
     dev.write_text("The cat.\tLe chat.\n")
