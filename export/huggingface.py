@@ -12,11 +12,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from export.linear import Activation
-from export.marian.architecture import HEAD_STEP, Architecture
+from export.marian.architecture import Architecture
 from export.marian.model import Activated, Marian
 from export.marian.npz import open_archive
 from export.marian.reader import FileError, read
 from models.attention import MultiHeadAttention
+from models.config import HEAD_STEP
 from models.transformer import sinusoids
 
 CONFIG, SAFETENSORS, PYTORCH = "config.json", "model.safetensors", "pytorch_model.bin"

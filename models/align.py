@@ -25,7 +25,7 @@ from rich.progress import track
 from rich.table import Table
 
 from models.checkpoint import Run
-from models.config import AnyModelConfig, Config, TransformerConfig
+from models.config import MOST_ALIGNED, AnyModelConfig, Config, TransformerConfig
 from models.data import Batch, Column, ParallelText, pad
 from models.lexicon import BLOCK, LEARNT_PAIRS, Lexicon
 from models.tokenizer import BOS, EOS, PAD, Tokenizer
@@ -211,7 +211,7 @@ def explained(text: ParallelText, tokenizer: Tokenizer, pairs: np.ndarray) -> It
 
 def packed(found: Iterable[tuple[int, Links]], count: int) -> Column:
     """Links of some of ``count`` pairs, as :class:`ParallelText` keeps them."""
-    rows = {pair: sorted(256 * i + j for i, j in links) for pair, links in found}
+    rows = {pair: sorted(MOST_ALIGNED * i + j for i, j in links) for pair, links in found}
     return Column.pack(rows.get(pair, ()) for pair in range(count))
 
 
@@ -246,6 +246,8 @@ def label(
 ) -> None:
     """Align parallel text for training."""
     settings, text = Config.load(config), ParallelText.load(data / "text.npz")
+    if (longest := max(column.lengths.max() for column in text.columns)) > MOST_ALIGNED:
+        raise typer.BadParameter(f"{data} has sentences of {longest} sub-words; at most {MOST_ALIGNED} can be aligned")
     tokenizer = Tokenizer(data / "tokenizer.model")
     fractions = {name: share * fraction for name, fraction in settings.data.shares.items()}
     pairs = np.unique(text.epoch(fractions, np.random.default_rng(SEED)) // 2)

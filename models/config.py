@@ -8,6 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 EPOCHS = 10
 """Of a corpus that is seen in small shares, no more is prepared than so many epochs take."""
+HEAD_STEP = 8
+"""What the exported operator that attends needs the size of a head to be a multiple of."""
+MOST_ALIGNED = 256
+"""Sub-words of a side that alignments tell apart: a link is stored in two bytes."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Languages = Annotated[str, Field(pattern=r"^[a-z]+-[a-z]+$")]
 """Two languages in the order of a file's columns, as ``en-fr``."""
@@ -36,6 +40,7 @@ class ModelConfig(Section):
 class TransformerConfig(ModelConfig):
     architecture: Literal["transformer"] = "transformer"
     size: PositiveInt
+    """A multiple of 8 for each head."""
     heads: PositiveInt
     feed_forward_size: PositiveInt
     encoder_layers: PositiveInt
@@ -44,6 +49,13 @@ class TransformerConfig(ModelConfig):
     """Decoder layer whose cross-attention is returned as the alignment."""
     alignment_head: NonNegativeInt | None = None
     """Head of that layer; without one, the mean over its heads."""
+
+    @model_validator(mode="after")
+    def heads_can_be_exported(self) -> Self:
+        if self.size % (HEAD_STEP * self.heads):
+            sizes = f"{self.heads} heads of a size that is a multiple of {HEAD_STEP}"
+            raise ValueError(f"size {self.size} does not divide into {sizes}")
+        return self
 
     @model_validator(mode="after")
     def alignment_exists(self) -> Self:
@@ -97,7 +109,7 @@ class DataConfig(Section):
     :mod:`models.score`."""
     augment: AugmentConfig = AugmentConfig()
     max_tokens: PositiveInt = 80
-    """Pairs with a longer side are left out of training."""
+    """Pairs with a longer side are left out of training. At most 256 where ``training.alignment_weight`` is set."""
 
     @model_validator(mode="before")
     @classmethod
@@ -189,6 +201,12 @@ class Config(Section):
             raise ValueError(f"data.max_tokens + 2 is over model.max_length {self.model.max_length}")
         if longest > self.training.batch_tokens:
             raise ValueError(f"data.max_tokens + 2 is over training.batch_tokens {self.training.batch_tokens}")
+        return self
+
+    @model_validator(mode="after")
+    def links_fit(self) -> Self:
+        if self.training.alignment_weight and self.data.max_tokens > MOST_ALIGNED:
+            raise ValueError(f"data.max_tokens is over {MOST_ALIGNED}, all that training.alignment_weight can guide")
         return self
 
     @classmethod

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from models.augment import BACKWARD, BOTH, FORWARD, Augmenter, Example
 from models.clean import Cleaner, read
-from models.config import Config, DataConfig, turned
+from models.config import MOST_ALIGNED, Config, DataConfig, turned
 from models.pairs import Pair
 from models.score import agreeing
 from models.tokenizer import BOS, EOS, PAD, PLACEHOLDERS, Tokenizer, train_tokenizer
@@ -92,7 +92,8 @@ class ParallelText:
     tags: np.ndarray
     """Target tags of the languages of each corpus's two sides: ``[C, 2]``."""
     links: Column | None = None
-    """Alignments, where :mod:`models.align` made some: of every pair ``256 * first + second``, places of sub-words."""
+    """Alignments, where :mod:`models.align` made some: of every pair ``MOST_ALIGNED * first + second``, where these
+    are places of sub-words."""
 
     def __len__(self) -> int:
         return 2 * len(self.corpus)
@@ -163,7 +164,8 @@ class ParallelText:
             )
             targets.append(np.concatenate([[BOS], self.columns[1 - backward][pair], [EOS]]))
             if self.links is not None:
-                places = np.stack(np.divmod(self.links[pair].astype(np.int64), 256))  # [2, links], first side first
+                both = np.divmod(self.links[pair].astype(np.int64), MOST_ALIGNED)
+                places = np.stack(both)  # [2, links], first side first
                 links.append(np.stack([np.full(places.shape[1], row), places[1 - backward], places[backward] + 1]))
         return Batch(*pad(sources), pad(targets)[0], torch.from_numpy(np.concatenate(links, 1)) if links else None)
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from export.linear import Activation
 from export.marian.plain import read_mapping
 from export.marian.reader import FileError
+from models.config import HEAD_STEP
 
 IRRELEVANT = (
     *("version", "original-type", "dim-rnn", "enc-cell", "enc-type", "transformer-depth-scaling", "factors-combine"),
@@ -16,8 +17,6 @@ IRRELEVANT = (
 )
 """Options, and beginnings of options, of other architectures or of training."""
 
-HEAD_STEP = 8
-"""What the operator that attends needs."""
 Before = Annotated[str, Field(pattern=r"^d*n?d*$")]
 """What is done before a part, a letter each: drop out, normalise."""
 After = Annotated[str, Field(pattern=r"^d*(a?d*n?|n?d*a?)d*$")]

@@ -1,5 +1,7 @@
 """Alignments: of words by hand, of sub-words by a lexicon or by attention, and how far from each other they are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,7 @@ from models.align import (
     symmetrized,
     units,
 )  # fmt: skip
+from models.config import MOST_ALIGNED
 from models.data import Batch, Column, ParallelText
 from models.tokenizer import BOS, EOS, PAD
 from models.translator import Translator
@@ -179,6 +182,18 @@ def test_packed_links_are_those_of_the_batches(text, tmp_path):
     assert sorted(batch.links[:, batch.links[0] == 1].T.tolist()) == [[1, 0, 3], [1, 1, 1]]
 
 
+def test_links_of_the_longest_sentences_that_can_be_aligned(tmp_path):
+    last = MOST_ALIGNED - 1
+    sides = Column.pack([[9] * MOST_ALIGNED]), Column.pack([[9] * MOST_ALIGNED])
+    one = np.zeros(1, np.uint8)
+    text = ParallelText(sides, one, one, ["en-fr/home"], np.ones(1), np.array([[4, 5]]))
+    links = packed([(0, {(3, last), (last, last)})], 1)
+    np.savez(tmp_path / "alignment.npz", links=links.tokens, offsets=links.offsets)
+    batch = text.aligned(tmp_path / "alignment.npz").collate([0])
+    assert batch.links is not None
+    assert batch.links.T.tolist() == [[0, last, 4], [0, last, last + 1]]
+
+
 def invoke(*arguments):
     return CliRunner().invoke(align.app, [str(argument) for argument in arguments], env={"COLUMNS": "150"})
 
@@ -195,6 +210,17 @@ def test_measure_command(run, tmp_path, architecture):
     assert result.exit_code == 0, result.output
     rows = [line for line in result.output.splitlines() if line.startswith("│")]
     assert len(rows) == {"transformer": 12, "bahdanau": 2}[architecture]
+
+
+def test_text_with_longer_sentences_is_not_labelled(toml, prepared, tmp_path):
+    text = ParallelText.load(prepared / "text.npz")
+    first, second = text.columns
+    longest = Column.pack([[9] * (MOST_ALIGNED + 1), *(second[pair].tolist() for pair in range(1, len(text.corpus)))])
+    replace(text, columns=(first, longest)).save(tmp_path / "text.npz")
+    result = invoke("label", "--config", toml, "--data", tmp_path)
+    assert result.exit_code == 2
+    assert "has sentences of 257 sub-words" in " ".join(result.output.split())
+    assert not (tmp_path / "alignment.npz").exists()
 
 
 def test_label_command(run, toml, prepared, tmp_path):

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 import models
 from models.bahdanau import Bahdanau
 from models.checkpoint import build
-from models.config import BahdanauConfig, Config, DataConfig, TransformerConfig
+from models.config import MOST_ALIGNED, BahdanauConfig, Config, DataConfig, TransformerConfig
 from models.transformer import Transformer
 
 SHIPPED = sorted((Path(models.__file__).parent / "configs").rglob("*.toml"))
@@ -106,6 +106,7 @@ def test_json_round_trip(configure, architecture):
     ("section", "change", "message"),
     [
         ("model", {"size": 0}, "model.transformer.size"),
+        ("model", {"size": 24}, "size 24 does not divide into 2 heads of a size that is a multiple of 8"),
         ("model", {"wings": 2}, "model.transformer.wings"),
         ("model", {"architecture": "lstm"}, "architecture"),
         ("model", {"vocab_size": 70_000}, "model.transformer.vocab_size"),
@@ -128,6 +129,19 @@ def test_mistakes_are_named(configure, section, change, message):
     content[section] |= change
     with pytest.raises(ValidationError, match=message):
         Config.model_validate(content)
+
+
+def test_sentences_that_are_aligned_are_at_most_as_long_as_links_can_tell(configure):
+    content = configure("bahdanau").model_dump()
+    content["model"]["max_length"] = 300
+    content["data"]["max_tokens"] = 256
+    content["training"]["alignment_weight"] = 0.05
+    assert Config.model_validate(content).data.max_tokens == MOST_ALIGNED
+    content["data"]["max_tokens"] = 257
+    with pytest.raises(ValidationError, match=r"data.max_tokens is over 256"):
+        Config.model_validate(content)
+    content["training"]["alignment_weight"] = 0.0
+    assert Config.model_validate(content).data.max_tokens == 257
 
 
 def test_a_configuration_does_not_change(configure):

@@ -126,7 +126,7 @@ def test_attention_is_that_of_the_same_layer(weights: Weights, built: dict[str, 
 
 @pytest.mark.parametrize(("head", "averaged"), [(None, 2), (0, 1)])
 def test_the_peer_averages_the_heads_that_align(head: int | None, averaged: int):
-    sizes: dict[str, Any] = dict.fromkeys(("size", "feed_forward_size"), 8) | {"vocab_size": 20, "heads": 2}
+    sizes: dict[str, Any] = dict.fromkeys(("size", "feed_forward_size"), 16) | {"vocab_size": 20, "heads": 2}
     model = Transformer(TransformerConfig(encoder_layers=1, decoder_layers=1, alignment_head=head, **sizes))
     assert int(specification(model).decoder.alignment_heads) == averaged
 
