@@ -118,7 +118,7 @@ router = APIRouter(prefix="/v2", tags=["DeepL"])
     DeepLQuery,
     {"text": ["I drink milk."], "source_lang": "EN", "target_lang": "FR"},
     response_model=DeepLReply,
-    responses=refusals(DeepLError, 400, 403, 413, 429, 503, 504),
+    responses=refusals(DeepLError, 400, 403, 408, 413, 429, 503, 504),
 )
 async def translate(request: Request, translator: Core) -> Response:
     """Translate texts. Parameters of DeepL's that are not listed are passed over."""
@@ -153,7 +153,7 @@ async def translate(request: Request, translator: Core) -> Response:
     DeepLLanguagesQuery,
     {"type": "target"},
     response_model_exclude_none=True,
-    responses=refusals(DeepLError, 400, 403, 413, 429),
+    responses=refusals(DeepLError, 400, 403, 408, 413, 429),
 )
 async def languages(request: Request, translator: Core) -> list[DeepLLanguage]:
     """Source or target languages."""

@@ -104,7 +104,7 @@ router = APIRouter(tags=["LibreTranslate"])
 @router.post(
     "/translate",
     response_model=LibreTranslateReply,
-    responses=refusals(LibreTranslateError, 400, 403, 413, 429, 503, 504),
+    responses=refusals(LibreTranslateError, 400, 403, 408, 413, 429, 503, 504),
     openapi_extra=in_body(LibreTranslateQuery, q="I drink milk.", source="en", target="fr"),
 )
 async def translate(request: Request, translator: Core) -> Response:
