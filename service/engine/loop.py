@@ -102,12 +102,14 @@ class Loop(Thread):
     def admit(self) -> None:
         """Give slots to encoded sentences while there are enough."""
         while self.ready and self.ready[0].task.job.beam_size <= self.slots.capacity - self.slots.active:
-            task, encoded, row = self.ready.popleft()
+            task, encoded, row = self.ready[0]  # until it has slots: a failure must find it somewhere
             if task.abandoned(time.monotonic()):
+                self.ready.popleft()
                 continue
             start, job = time.perf_counter(), task.job
             task.slots = self.slots.join(encoded, row, job.beam_size)
             self.owners += [task] * job.beam_size
+            self.ready.popleft()
             self.attending += job.attention * job.beam_size
             task.results = Results(job, self.manifest, self.slots)
             if job.plain:
@@ -137,8 +139,8 @@ class Loop(Thread):
             finished += self.search(result, before)
         self.trace("step", start, rows)
         for task, hypotheses in finished:
-            self.leave(task)
             task.finish(hypotheses)
+            self.leave(task)
 
     def plain(self, stopped: np.ndarray, ended: np.ndarray, score: np.ndarray) -> list[Finished]:
         """Those of the rows that have ended, are as long as they may be, or have become loops."""

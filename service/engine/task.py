@@ -42,8 +42,9 @@ class Task:
     """Of a job that is not plain; the loop takes the best token of plain ones for all rows at once."""
 
     def abandoned(self, now: float) -> bool:
-        """True when nobody wants the result any more; a passed deadline is told to the future."""
+        """True when nobody wants the result any more; the future is told why, once: such a task is dropped."""
         if self.future.cancelled():
+            self.future.set_running_or_notify_cancel()  # tells those who wait for several
             return True
         if self.job.deadline is not None and now > self.job.deadline:
             self.fail(TimeoutError("deadline passed"))

@@ -1,8 +1,9 @@
 """Jobs in, hypotheses out: the queue, its ends, and that no sentence spoils another."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 from threading import Event as Flag
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from export.decoder import GraphDecoder
 from export.package import Package
 from service.engine import Engine, Event, Job, Overloaded
 from service.engine.session import GROUP_TOKENS, Session, Stepper
+from service.engine.slots import Encoded, Slots
 from tests.service.engine.helpers import WAIT, results, running, translate
 from tests.service.engine.reference import assert_same
 
@@ -75,8 +77,9 @@ def test_cancelled_work_is_dropped(package: Package, sources: list[list[int]]) -
     futures = engine.submit_all([Job(source) for source in sources[:4]])
     assert futures[1].cancel()
     engine.start()
+    assert not wait(futures, WAIT).not_done
     with pytest.raises(CancelledError):
-        futures[1].result(WAIT)
+        futures[1].result()
     assert all(results([futures[0], *futures[2:]]))
     engine.close()
     assert engine.active == engine.queued == 0
@@ -126,6 +129,7 @@ def test_a_row_whose_client_has_gone_leaves_and_its_companions_do_not_notice(
         assert_same(future.result(WAIT), alone)
     engine.close()
     assert futures[0].cancelled()
+    assert not wait(futures, WAIT).not_done
     assert interrupt.leaves == {0: 3, 1: 21, 2: 21}
 
 
@@ -174,6 +178,35 @@ def test_a_failing_step_fails_its_sentences_and_no_others(
     for future, bad, alone in zip(futures, failed, expected, strict=True):
         if not bad:
             assert_same(future.result(), alone)
+    engine.close()
+    assert engine.active == engine.queued == 0
+
+
+@pytest.mark.parametrize("broken", ["room", "join", "step", "leave"])
+def test_every_future_resolves_whatever_fails_between_two_steps(
+    package: Package, sources: list[list[int]], monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """There is no room for a row that was encoded ahead, or the trace fails."""
+    calls: Counter[str] = Counter()
+    joining = Slots.join
+
+    def tell(what: str) -> None:
+        calls[what] += 1
+        if what == broken and calls[what] == 6:
+            raise MemoryError
+
+    def join(self: Slots, encoded: Encoded, row: int, copies: int) -> list[int]:
+        tell("room")
+        return joining(self, encoded, row, copies)
+
+    monkeypatch.setattr(Slots, "join", join)
+    engine = Engine(package, precision="fp32", slots=4, threads=1, trace=lambda event: tell(event.kind))
+    futures = engine.submit_all([Job(source) for source in sources])
+    engine.start()
+    assert not wait(futures, WAIT).not_done
+    failed = [isinstance(future.exception(), MemoryError) for future in futures]
+    assert 1 <= sum(failed) < len(sources) / 2  # those in slots and those encoded ahead of them
+    assert all(future.result() for future, bad in zip(futures, failed, strict=True) if not bad)
     engine.close()
     assert engine.active == engine.queued == 0
 
