@@ -65,9 +65,9 @@ class Hypothesis:
     token_ids: list[int]
     """Without EOS."""
     log_prob: float
-    """Sum over the tokens, EOS included."""
+    """Sum over the tokens, EOS included; of a loop, over all that was decoded before it was cut."""
     score: float
-    """``log_prob`` over the length to the power of the job's penalty: what hypotheses are ranked by."""
+    """``log_prob`` over the number of its tokens to the power of the job's penalty: what hypotheses are ranked by."""
     truncated: bool
     """Ended by the length limit, not by EOS."""
     repeated: bool

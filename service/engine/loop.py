@@ -150,9 +150,9 @@ class Loop(Thread):
             if task.search is not None:
                 continue
             if ended[slot] or steps > task.results.longest or task.results.looping(slot, steps):
-                log_prob = float(self.slots.log_prob[slot])
-                before = log_prob - float(score[slot])
-                found = task.results.hypothesis(slot, steps, log_prob, before, ended=bool(ended[slot]))
+                log_prob, over = float(self.slots.log_prob[slot]), steps > task.results.longest and not ended[slot]
+                log_prob -= float(score[slot]) if over else 0.0
+                found = task.results.hypothesis(slot, steps, log_prob, ended=bool(ended[slot]))
                 finished.append((task, [found]))
             else:
                 self.stop[slot] = min(task.results.longest, steps + LOOP_LOOK)

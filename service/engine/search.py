@@ -38,19 +38,17 @@ class Results:
         self.calm = min(self.longest, self.unwatched)
         """Position up to which nothing but its end ends a hypothesis."""
 
-    def hypothesis(self, slot: int, steps: int, log_prob: float, before: float, *, ended: bool) -> Hypothesis:
+    def hypothesis(self, slot: int, steps: int, log_prob: float, *, ended: bool) -> Hypothesis:
         """Of the first ``steps`` tokens of a slot; the last one is EOS if the hypothesis has ``ended``.
 
-        ``before`` is the log-probability without the last one.
+        The step after the longest target was for EOS only: if it gave another token, ``log_prob`` is without that.
         """
         job, tokens = self.job, self.slots.tokens[slot, :steps]
         length, scored, repeated = steps - 1, steps, False
         if not ended:
-            length = min(steps, self.longest)
+            length = scored = min(steps, self.longest)
             kept = self._kept(slot, length) if self.watched(steps) else length
             repeated, length = kept < length, kept
-            if steps > self.longest:  # the step after the longest target was for EOS only
-                log_prob, scored = before, self.longest
         return Hypothesis(
             token_ids=tokens[:length].tolist(),
             log_prob=log_prob,
@@ -88,8 +86,6 @@ class Moves(NamedTuple):
     tokens: np.ndarray
     log_probs: np.ndarray
     """Minus infinity for a row without a hypothesis."""
-    before: np.ndarray
-    """Without the last token."""
 
 
 class Search:
@@ -158,39 +154,39 @@ class Search:
             if candidate.token != self.eos:
                 chosen.append(candidate)
             elif rank < beam:
-                self.end(candidate.row, candidate.log_prob, float(log_probs[candidate.row]))
+                self.end(candidate.row, candidate.log_prob)
+        if self.over:
+            alive = np.flatnonzero(log_probs > -np.inf).tolist()
+            chosen = [Candidate(float(log_probs[row]), row, self.eos) for row in alive]
         chosen += [Candidate(-np.inf, -1, self.eos)] * (beam - len(chosen))
         log_prob, parent, token = (np.array([field]) for field in zip(*chosen, strict=True))
-        return place(np.array([self.slots]), parent, token, log_prob, log_probs[None])
+        return place(np.array([self.slots]), parent, token, log_prob)
 
-    def end(self, row: int, log_prob: float, before: float) -> None:
+    @property
+    def over(self) -> bool:
+        """Was the last step for EOS only? Then what has not ended stays where and what it is."""
+        return self.steps > self.results.longest
+
+    def end(self, row: int, log_prob: float) -> None:
         """A hypothesis whose next token is EOS."""
-        self.finished.append(self.results.hypothesis(self.slots[row], self.steps, log_prob, before, ended=True))
+        self.finished.append(self.results.hypothesis(self.slots[row], self.steps, log_prob, ended=True))
 
     def settle(self) -> bool:
         """The second half, after the rows have moved: has the search ended?"""
-        found, longest, slots = len(self.finished), self.results.longest, self.results.slots
-        if found < self.job.beam_size and self.steps <= self.results.calm:
+        results, log_probs = self.results, self.results.slots.log_prob
+        found, beam = len(self.finished), self.job.beam_size
+        if found < beam and self.steps <= results.calm:
             return found > 0 and not self.alive
-        for row in [row for row in self.alive if self.results.looping(self.slots[row], self.steps)]:
-            self.finished.append(self._unfinished(row))
-            slots.log_prob[self.slots[row]] = -np.inf
-        if self.alive and len(self.finished) < self.job.beam_size and self.steps <= longest:
-            return False
-        # Unfinished hypotheses count where too few have ended. Their last token was for EOS only: what differs in
-        # nothing else is the same.
+        slots = [self.slots[row] for row in self.alive]
+        cut = [slot for slot in slots if self.over or results.looping(slot, self.steps)]
+        unfinished = [results.hypothesis(slot, self.steps, float(log_probs[slot]), ended=False) for slot in cut]
+        log_probs[cut] = -np.inf
         known = {tuple(hypothesis.token_ids) for hypothesis in self.finished}
-        ranked = sorted(self.alive, key=lambda row: -slots.log_prob[self.slots[row]])
-        for hypothesis in map(self._unfinished, ranked):
-            if len(self.finished) < self.job.n_best and tuple(hypothesis.token_ids) not in known:
+        for hypothesis in sorted(unfinished, key=lambda hypothesis: -hypothesis.score):
+            if tuple(hypothesis.token_ids) not in known:  # cut, it may be what has ended
                 known.add(tuple(hypothesis.token_ids))
                 self.finished.append(hypothesis)
-        return True
-
-    def _unfinished(self, row: int) -> Hypothesis:
-        slot, slots = self.slots[row], self.results.slots
-        log_prob, before = float(slots.log_prob[slot]), float(slots.before[slot])
-        return self.results.hypothesis(slot, self.steps, log_prob, before, ended=False)
+        return not self.alive or len(self.finished) >= beam
 
     def result(self) -> list[Hypothesis]:
         """The best hypotheses, best first; those that were cut come last."""
@@ -215,15 +211,17 @@ def choose_alike(searches: Sequence[Search], log_probs: np.ndarray, ids: np.ndar
         search.steps += 1
     ended = (token == eos) & (log_prob > -np.inf)
     for i, rank in zip(*(found.tolist() for found in ended[:, :beam].nonzero()), strict=True):
-        row = int(parent[i, rank])
-        searches[i].end(row, float(log_prob[i, rank]), float(before[i, row]))
+        searches[i].end(int(parent[i, rank]), float(log_prob[i, rank]))
     order = ended.argsort(axis=1, kind="stable")[:, :beam]  # the best that are not EOS, in order
     log_prob, parent, token, short = (array[each, order] for array in (log_prob, parent, token, ended))
     parent[short], log_prob[short] = -1, -np.inf
-    return place(rows, parent, token, log_prob, before)
+    for i, search in enumerate(searches):
+        if search.over:
+            parent[i], log_prob[i] = np.where(before[i] > -np.inf, range(beam), -1), before[i]
+    return place(rows, parent, token, log_prob)
 
 
-def place(rows: np.ndarray, parent: np.ndarray, token: np.ndarray, log_prob: np.ndarray, before: np.ndarray) -> Moves:
+def place(rows: np.ndarray, parent: np.ndarray, token: np.ndarray, log_prob: np.ndarray) -> Moves:
     """Give chosen continuations their rows; all are ``[searches, beam]``, a parent of -1 is no continuation.
 
     A parent's first child stays in its row, so that little is copied; what is left takes rows without a child.
@@ -237,7 +235,5 @@ def place(rows: np.ndarray, parent: np.ndarray, token: np.ndarray, log_prob: np.
     row[~first] = (~used).nonzero()[1]  # as many in each search, and both in the order of the searches
     slots = rows[each, row]
     moved = alive & ~first
-    parents = np.maximum(parent, 0)
-    origins = rows[each, parents][moved]
-    earlier = before[each, parents]
-    return Moves(origins, slots[moved], slots.ravel(), token.ravel(), log_prob.ravel(), earlier.ravel())
+    origins = rows[each, np.maximum(parent, 0)][moved]
+    return Moves(origins, slots[moved], slots.ravel(), token.ravel(), log_prob.ravel())

@@ -62,8 +62,6 @@ class Slots:
         """The token each row reads next."""
         self.position = np.zeros(capacity, np.int32)
         self.log_prob = np.zeros(capacity, np.float64)
-        self.before = np.zeros(capacity, np.float64)
-        """``log_prob`` without the last token, of rows that were given one by :meth:`replace`."""
         self.tokens = np.zeros((capacity, longest), np.int32)
         """What each row has produced, up to its position."""
         self.steps = 0
@@ -73,13 +71,7 @@ class Slots:
         self.trail = np.zeros((capacity, longest), np.int32)
         """The slot that each row was in when it was at a position: what follows a row instead of its attention."""
         self._rows = np.arange(capacity)
-        self._scalars: tuple[np.ndarray, ...] = (
-            self.token,
-            self.position,
-            self.log_prob,
-            self.before,
-            *self.sizes.values(),
-        )
+        self._scalars: tuple[np.ndarray, ...] = (self.token, self.position, self.log_prob, *self.sizes.values())
         self._own = [spec for spec in graphs.state if not self._longest.keys() & set(spec.shape)]
         """What differs between hypotheses of one sentence."""
         self._shared = [spec for spec in self._specs if spec not in self._own]
@@ -184,10 +176,10 @@ class Slots:
         steps, length = (first + positions) % len(self.attention), int(self.sizes["source"][slot])
         return self.attention[steps, self.trail[slot, positions], :length]
 
-    def replace(self, slots: np.ndarray, tokens: np.ndarray, log_probs: np.ndarray, before: np.ndarray) -> None:
+    def replace(self, slots: np.ndarray, tokens: np.ndarray, log_probs: np.ndarray) -> None:
         """Other tokens than the best ones at the position just decoded."""
         self.token[slots] = self.tokens[slots, self.position[slots] - 1] = tokens
-        self.log_prob[slots], self.before[slots] = log_probs, before
+        self.log_prob[slots] = log_probs
 
     def copy(self, slots: np.ndarray, to: np.ndarray) -> None:
         """Continue hypotheses in other slots of their sentences, whose memory is there already.

@@ -77,57 +77,68 @@ def search(oracle: Oracle, job: Job) -> list[Hypothesis]:
     manifest, eos = oracle.manifest, oracle.manifest.special.eos
     size = len(job.source_ids)
     longest = min(2 * size + 10 if job.max_length is None else job.max_length, manifest.max_length - 1)
-    alive: list[tuple[Tokens, float, float]] = [((), 0.0, 0.0)]
-    """Tokens, log-probability, and what it was without the last one."""
+    alive: list[tuple[Tokens, float]] = [((), 0.0)]
     finished: list[Hypothesis] = []
+    steps = 0
 
-    def conclude(tokens: Tokens, log_prob: float, before: float) -> Hypothesis:
+    def conclude(tokens: Tokens, log_prob: float) -> Hypothesis:
         ended = tokens[-1] == eos
-        beyond = len(tokens) > longest and not ended
-        total, scored = (before, longest) if beyond else (log_prob, len(tokens))
-        kept = tokens[:-1] if ended or beyond else tokens
-        watched = job.repetition_guard and not ended and len(tokens) > size + 8
+        kept = tokens[:-1] if ended else tokens
+        watched = job.repetition_guard and not ended and steps >= size + 8
         cut = first_turn(kept) if watched else len(kept)
         shown = kept[:cut]
         rows = [oracle.attention(shown[: i + manifest.alignment.shift]) for i in range(cut)]
         return Hypothesis(
             token_ids=list(shown),
-            log_prob=total,
-            score=total / scored**job.length_penalty,
+            log_prob=log_prob,
+            score=log_prob / len(tokens) ** job.length_penalty,
             truncated=not ended and cut == len(kept),
             repeated=cut < len(kept),
             attention=np.array(rows, np.float32).reshape(cut, size) if job.attention else None,
         )
 
-    while alive and len(finished) < job.beam_size and (steps := len(alive[0][0])) <= longest:
+    def keep(cut: list[tuple[Tokens, float]]) -> None:
+        """What did not end; the best of those that are cut to the same."""
+        for each in sorted((conclude(*each) for each in cut), key=lambda each: -each.score):
+            if all(each.token_ids != other.token_ids for other in finished):
+                finished.append(each)
+
+    while alive and len(finished) < job.beam_size:
+        steps = len(alive[0][0])
         if steps < len(job.prefix):
-            alive = [((*alive[0][0], job.prefix[steps]), 0.0, 0.0)]
+            alive = [((*alive[0][0], job.prefix[steps]), 0.0)]
         else:
-            chosen: list[tuple[Tokens, float, float]] = []
-            for rank, (log_prob, parent, token) in enumerate(ways(oracle, job, alive)):
-                if len(chosen) == job.beam_size:
-                    break
-                tokens, before, _ = alive[parent]
-                if token != eos:
-                    chosen.append(((*tokens, token), log_prob, before))
-                elif rank < job.beam_size:
-                    finished.append(conclude((*tokens, eos), log_prob, before))
+            ended, chosen = step(oracle, job, alive)
+            finished += [conclude(*each) for each in ended]
+            if steps == longest:  # this step was for EOS only
+                keep(alive)
+                break
             alive = chosen
         loops = [each for each in alive if is_loop(job, each[0])]
-        finished += [conclude(*each) for each in loops]
+        keep(loops)
         alive = [each for each in alive if each not in loops]
-    shown = {tuple(each.token_ids) for each in finished}
-    for each in (conclude(*each) for each in alive):
-        if len(finished) < job.n_best and tuple(each.token_ids) not in shown:
-            shown.add(tuple(each.token_ids))
-            finished.append(each)
     return sorted(finished, key=lambda each: (each.truncated or each.repeated, -each.score))[: job.n_best]
 
 
-def ways(oracle: Oracle, job: Job, alive: Sequence[tuple[Tokens, float, float]]) -> list[tuple[float, int, int]]:
+def step(oracle: Oracle, job: Job, alive: Sequence[tuple[Tokens, float]]) -> tuple[list[tuple[Tokens, float]], ...]:
+    """What ends, and what goes on, best first."""
+    ended: list[tuple[Tokens, float]] = []
+    chosen: list[tuple[Tokens, float]] = []
+    for rank, (log_prob, parent, token) in enumerate(ways(oracle, job, alive)):
+        if len(chosen) == job.beam_size:
+            break
+        tokens = (*alive[parent][0], token)
+        if token != oracle.manifest.special.eos:
+            chosen.append((tokens, log_prob))
+        elif rank < job.beam_size:
+            ended.append((tokens, log_prob))
+    return ended, chosen
+
+
+def ways(oracle: Oracle, job: Job, alive: Sequence[tuple[Tokens, float]]) -> list[tuple[float, int, int]]:
     """Log-probability, hypothesis and token of every way to go on, best first."""
     found = []
-    for parent, (tokens, log_prob, _) in enumerate(alive):
+    for parent, (tokens, log_prob) in enumerate(alive):
         scores = oracle.log_probs(tokens).copy()
         if len(tokens) < job.min_length:
             scores[oracle.manifest.special.eos] = -np.inf

@@ -109,6 +109,35 @@ def test_a_whole_hypothesis_and_its_cut_twin_are_one(make: Make) -> None:
     assert hypotheses[0].whole
 
 
+@pytest.mark.parametrize(
+    "after", [{14: 1.0}, {14: 0.5, 15: 0.5}], ids=["both go on", "one takes the whole beam in the step for EOS"]
+)
+def test_what_was_cut_is_ranked_without_the_step_for_eos(make: Make, after: dict[int, float]) -> None:
+    """However likely that one goes on; and whoever asks for an alternative gets the same best."""
+    follow: Follow = {BOS: {10: 0.9, 11: 0.1}, 10: {12: 1.0}, 11: {13: 1.0}, 13: after}
+    (best,), both = ask(make(follow), *(Job(SOURCE, beam_size=2, n_best=n_best, max_length=2) for n_best in (1, 2)))
+    assert [each.token_ids for each in both] == [[10, 12], [11, 13]]
+    assert [each.score for each in both] == pytest.approx([np.log(0.9) / 2, np.log(0.1) / 2], abs=1e-4)
+    assert best.token_ids == [10, 12]
+    assert best.truncated
+
+
+def test_an_alternative_to_a_loop_changes_nothing(make: Make) -> None:
+    """What is cut at the longest length is better than what was cut as a loop before."""
+    likely: Follow = {token: {token + 1: 0.999} for token in range(10, 35)}
+    follow: Follow = {BOS: {10: 0.9, 38: 0.1}, 38: {38: 1.0}, **likely}
+    jobs = [Job(SOURCE, beam_size=2, n_best=n_best) for n_best in (1, 2)]
+    (best,), both = ask(make(follow), *jobs)
+    assert [each.repeated for each in both] == [False, True]
+    assert_same([best], both[:1])
+
+
+def test_a_whole_hypothesis_and_its_loop_are_one(make: Make) -> None:
+    follow: Follow = {BOS: {10: 1.0}, 10: {11: 1.0}, 11: {12: 1.0}, 12: {13: 1.0}, 13: {10: 0.8, EOS: 0.2}}
+    (found,) = ask(make(follow), Job([EOS], beam_size=4, n_best=4))
+    assert [each.whole for each in found if each.token_ids == [10, 11, 12, 13]] == [True]
+
+
 LOOPS = {
     1: {BOS: {10: 1.0}, 10: {20: 1.0}, 20: {20: 1.0}},
     2: {BOS: {10: 1.0}, 10: {20: 1.0}, 20: {21: 1.0}, 21: {20: 1.0}},

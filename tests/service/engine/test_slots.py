@@ -156,12 +156,11 @@ def test_a_copy_goes_on_as_what_it_was_copied_from(
     slots.token[1:3] = slots.tokens[1:3, 3] = 9  # they have gone another way
     advance(slots, stepper, 2)
     slots.copy(where, rows)
-    slots.replace(rows, slots.tokens[where, 5], np.array([-1.0, -2.0]), np.array([-0.5, -1.5]))
+    slots.replace(rows, slots.tokens[where, 5], np.array([-1.0, -2.0]))
     advance(slots, stepper, 6)
     expected = alone(package, sources[0], 12)
     assert [slots.tokens[row, :12].tolist() for row in range(3)] == [expected] * 3
     assert slots.log_prob[1] - slots.log_prob[2] == pytest.approx(1.0, abs=1e-4)
-    assert slots.before[1:3].tolist() == [-0.5, -1.5]
 
 
 def test_attention_is_that_of_the_row_wherever_it_was(session: Session, slots: Slots, sources: list[list[int]]) -> None:
