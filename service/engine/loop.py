@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -58,7 +59,8 @@ class Loop(Thread):
             if tasks is None:
                 return
             try:
-                self.encode(tasks)
+                if tasks:
+                    self.encode(tasks)
                 self.admit()
                 if self.owners:
                     self.step()
@@ -130,11 +132,8 @@ class Loop(Thread):
         top_k = max(task.search.top_k for task in self.searching if task.search) if self.searching else 1
         result = self.stepper.run(top_k, attention=self.attending > 0)
         before = slots.log_prob[:rows].copy() if self.searching else None
-        token, score = result.ids[:, 0], result.scores[:, 0]
-        slots.record(token, score, result.attention)
-        ended = token == self.manifest.special.eos
-        stopped = ended | (slots.position[:rows] > self.stop[:rows])
-        finished = self.plain(np.flatnonzero(stopped), ended, score) if stopped.any() else []
+        slots.record(result.ids, result.scores, result.attention)
+        finished = self.plain(self.stopped(), result.scores)
         if before is not None:
             finished += self.search(result, before)
         self.trace("step", start, rows)
@@ -142,18 +141,27 @@ class Loop(Thread):
             task.finish(hypotheses)
             self.leave(task)
 
-    def plain(self, stopped: np.ndarray, ended: np.ndarray, score: np.ndarray) -> list[Finished]:
-        """Those of the rows that have ended, are as long as they may be, or have become loops."""
+    def stopped(self) -> list[int]:
+        """Slots of rows that have ended or whose position has to be looked at."""
+        slots, used = self.slots, self.slots.used
+        stopped = (slots.token[used] == self.manifest.special.eos) | (slots.position[used] > self.stop[used])
+        if slots.active == 1:
+            return [0] if stopped else []
+        return np.flatnonzero(stopped).tolist()
+
+    def plain(self, stopped: Sequence[int], scores: np.ndarray) -> list[Finished]:
+        """Those of the rows that have ended, are as long as they may be, or have become loops; ``scores [B, K]``."""
         finished = []
-        for slot in stopped.tolist():
+        for slot in stopped:
             task, steps = self.owners[slot], int(self.slots.position[slot])
             if task.search is not None:
                 continue
-            if ended[slot] or steps > task.results.longest or task.results.looping(slot, steps):
-                log_prob, over = float(self.slots.log_prob[slot]), steps > task.results.longest and not ended[slot]
-                log_prob -= float(score[slot]) if over else 0.0
-                found = task.results.hypothesis(slot, steps, log_prob, ended=bool(ended[slot]))
-                finished.append((task, [found]))
+            ended, over = bool(self.slots.token[slot] == self.manifest.special.eos), steps > task.results.longest
+            if ended or over or task.results.looping(slot, steps):
+                log_prob = float(self.slots.log_prob[slot])
+                if over and not ended:
+                    log_prob -= float(scores[slot, 0])
+                finished.append((task, [task.results.hypothesis(slot, steps, log_prob, ended=ended)]))
             else:
                 self.stop[slot] = min(task.results.longest, steps + LOOP_LOOK)
         return finished

@@ -158,17 +158,22 @@ class Slots:
             self.sizes[axis][new] = size
         return slots
 
-    def record(self, tokens: np.ndarray, scores: np.ndarray, attention: np.ndarray | None) -> None:
-        """Take the best token of every row in use and move on by one position: ``[B], [B], [B, S]``."""
-        rows, position = self._rows[: self.active], self.position[: self.active]
-        self.tokens[rows, position] = tokens
+    @property
+    def used(self) -> int | slice:
+        """Index of the rows in use; of a lone one a number: numpy takes several times as long for an array of one."""
+        return 0 if self.active == 1 else slice(self.active)
+
+    def record(self, ids: np.ndarray, scores: np.ndarray, attention: np.ndarray | None) -> None:
+        """Take the best token of every row in use and move on by one position: ``[B, K], [B, K], [B, S]``."""
+        used = self.used
+        rows, position = self._rows[used], self.position[used]
+        self.token[used] = self.tokens[rows, position] = ids[used, 0]
         if attention is not None:
             self.attention[self.steps % len(self.attention), : self.active, : self.source] = attention
             self.trail[rows, position] = rows
         self.steps += 1
-        self.token[: self.active] = tokens
-        self.log_prob[: self.active] += scores
-        position += 1
+        self.log_prob[used] += scores[used, 0]
+        self.position[used] = position + 1
 
     def attention_of(self, slot: int, positions: np.ndarray) -> np.ndarray:
         """Of a row that has just been recorded, the attention at some of its positions: ``[positions, source]``."""

@@ -14,7 +14,7 @@ from export.package import Package
 from service.engine import Hypothesis, Job
 from service.engine.job import LOOP_LENGTH, LOOP_MARGIN, LOOP_TIMES, LOOP_UNIT, loop_in
 from tests.packages import markov_package
-from tests.service.engine.helpers import running, translate
+from tests.service.engine.helpers import running, translate, translate_alone
 from tests.service.engine.reference import assert_same, first_turn, oracles, repeats, search
 
 BOS, EOS, SIZE = 2, 3, 70
@@ -164,6 +164,27 @@ def test_a_source_may_be_followed_in_its_repetitions(make: Make) -> None:
     ((short,), (long,)) = ask(package, *(Job(source, max_length=len(source) + more) for more in (LOOP_MARGIN - 1, 9)))
     assert (short.repeated, short.truncated) == (False, True)
     assert (long.repeated, long.truncated) == (True, False)
+
+
+def test_a_lone_row_is_decoded_as_among_others(make: Make) -> None:
+    """Whatever is asked for; to the bit, since this model's numbers are the same in any company."""
+    follow: Follow = {BOS: {10: 0.6}, 10: {11: 0.7}, 11: {12: 0.8}, 12: {10: 0.5, EOS: 0.4}}
+    jobs = [
+        Job(SOURCE, attention=True),
+        Job(SOURCE, max_length=3),
+        Job(SOURCE, repetition_guard=False),
+        Job(SOURCE, min_length=9, attention=True),
+        Job(SOURCE, prefix=(20, 11), attention=True),
+        Job(SOURCE, no_repeat_ngram=1),
+        Job([4, *[9] * 9, EOS], max_length=30),
+    ]
+    with running(make(follow), slots=len(jobs)) as engine:
+        alone, together = translate_alone(engine, jobs), translate(engine, jobs)
+    for (one,), (other,) in zip(alone, together, strict=True):
+        assert replace(one, attention=None) == replace(other, attention=None)
+        assert np.array_equal(one.attention, other.attention)  # type: ignore[arg-type]
+    ways = {(one.whole, one.truncated, one.repeated) for (one,) in alone}
+    assert len(ways) == 3, "they should end in every way there is"
 
 
 @pytest.mark.parametrize(

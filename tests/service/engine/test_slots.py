@@ -105,7 +105,7 @@ def advance(slots: Slots, stepper: Stepper, times: int) -> list[tuple[np.ndarray
         result = stepper.run(1, attention=True)
         assert result.attention is not None
         said.append((result.ids[:, 0].copy(), result.attention.copy()))
-        slots.record(result.ids[:, 0], result.scores[:, 0], result.attention)
+        slots.record(result.ids, result.scores, result.attention)
     return said
 
 
@@ -176,6 +176,27 @@ def test_attention_is_that_of_the_row_wherever_it_was(session: Session, slots: S
     found = slots.attention_of(0, np.arange(7))
     assert found.shape == (7, length)
     assert np.array_equal(found, np.stack([weights[:length] for weights in seen]))
+
+
+def test_a_lone_row_is_recorded_as_among_others(session: Session) -> None:
+    """To the bit, and so that the log-probability is a sum in 64 bits."""
+    random = np.random.default_rng(2)
+    encoded, steps = session.encode([MIDDLE]), 20
+    ids = random.integers(6, 300, size=(steps, CAPACITY, 2))
+    scores = -random.exponential(size=(steps, CAPACITY, 2)).astype(np.float32)
+    attention = random.random((steps, CAPACITY, 2 * GRAIN), np.float32)
+    lone, among = (Slots(session.manifest, session.graphs, CAPACITY) for _ in range(2))
+    for slots, rows in ((lone, 1), (among, CAPACITY)):
+        slots.join(encoded, 0, rows)
+        for said in zip(ids, scores, attention, strict=True):
+            slots.record(*(array[:rows] for array in said))
+        assert slots.tokens[0, :steps].tolist() == ids[:, 0, 0].tolist()
+        assert (slots.position[0], slots.token[0], slots.steps) == (steps, ids[-1, 0, 0], steps)
+        assert slots.log_prob[0] == sum(scores[:, 0, 0].tolist())
+        found = slots.attention_of(0, np.arange(steps))
+        assert np.array_equal(found, attention[:, 0, : len(MIDDLE)])
+    assert not lone.position[1:].any()
+    assert (among.position == steps).all()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
