@@ -60,7 +60,8 @@ class Int8Layers(Layers):
     """``ranges`` has the values that the input of each linear layer takes, by the layer's name.
 
     ``magnitudes [2 D]`` has the largest of each feature of the keys and values of each attention. Weights that are
-    8-bit already have their own scale, one for each output ``[O]``, in ``scales`` by name.
+    8-bit already have their own scale, one for each output ``[O]``, in ``scales`` by name; those of keys and values,
+    whose steps are folded in here, never are.
     """
 
     cache: ClassVar[Cache] = "int8"
@@ -73,7 +74,7 @@ class Int8Layers(Layers):
         scales: Mapping[str, np.ndarray] = MappingProxyType({}),
     ) -> None:
         super().__init__(graph)
-        self.ranges, self.magnitudes, self.own = dict(ranges), magnitudes, dict(scales)
+        self.ranges, self.magnitudes, self.own = dict(ranges), magnitudes, scales
 
     def steps(self, name: str) -> np.ndarray:
         return np.maximum(self.magnitudes[name] / LEVELS, SMALLEST).astype(np.float32)
@@ -87,8 +88,6 @@ class Int8Layers(Layers):
 
     def in_steps(self, x: str, name: str, steps: np.ndarray, *layers: nn.Linear) -> str:
         """Each feature has its own scale, which is in the weights: to quantize by feature is slow."""
-        if (own := self.own.get(name)) is not None:
-            self.own[name] = own / steps
         weight = np.concatenate([array(layer.weight) for layer in layers]) / steps[:, None]
         return self.project(x, name, weight, np.concatenate([bias_of(layer) for layer in layers]) / steps)
 
