@@ -78,15 +78,20 @@ class Loop(Thread):
 
     def encode(self, tasks: list[Task]) -> None:
         """Encode tasks in groups of similar length; they are ready in the order in which they came."""
-        ready: list[Ready] = []
-        tasks = sorted(tasks, key=lambda task: len(task.job.source_ids))
-        while tasks:
-            shortest = len(tasks[0].job.source_ids)
-            few = tasks[: max(1, GROUP_TOKENS // shortest)]
-            group = [task for task in few if len(task.job.source_ids) <= LENGTH_SPREAD * shortest]
-            tasks = tasks[len(group) :]
-            ready += self.encode_group(group)
+        groups: list[list[Task]] = []
+        for task in sorted(tasks, key=lambda task: len(task.job.source_ids)):
+            length = len(task.job.source_ids)
+            if not (groups and self.alike(groups[-1], length)):
+                groups.append([])
+            groups[-1].append(task)
+        ready = [each for group in groups for each in self.encode_group(group)]
         self.ready.extend(sorted(ready, key=lambda each: each.task.number))
+
+    @staticmethod
+    def alike(group: list[Task], length: int) -> bool:
+        """May a source that is longer than those of a group be encoded with them?"""
+        shortest, padded = len(group[0].job.source_ids), (len(group) + 1) * length
+        return length <= LENGTH_SPREAD * shortest and padded <= GROUP_TOKENS
 
     def encode_group(self, group: list[Task]) -> list[Ready]:
         """Encode tasks together; one that cannot be encoded fails by itself."""

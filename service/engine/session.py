@@ -12,7 +12,7 @@ from export.package import NEXT, READ, Package, Part
 from service.engine.slots import Encoded, Slots
 
 GROUP_TOKENS = 256
-"""Source tokens encoded together at most: what is between two layers should stay in the cache."""
+"""Source tokens encoded together at most, padding included: what is between two layers should stay in the cache."""
 
 
 class Session:

@@ -41,6 +41,35 @@ def test_memory_for_the_largest_groups_of_all_loops_is_there_from_the_start(
     assert sum(encoded) >= 3 * GROUP_TOKENS
 
 
+@pytest.mark.parametrize(
+    ("lengths", "groups"),
+    [
+        ([8, *[10] * 31], [25, 7]),
+        ([64] * 5, [4, 1]),
+        ([10, 13, 14], [2, 1]),
+        ([3] * 90, [85, 5]),
+    ],
+)
+def test_a_group_has_little_padding_and_at_most_so_many_tokens_with_it(
+    package: Package, monkeypatch: pytest.MonkeyPatch, lengths: list[int], groups: list[int]
+) -> None:
+    shapes: list[tuple[int, int]] = []
+    encoding = Session.encode
+
+    def encode(session: Session, sources: list[list[int]]) -> Encoded:
+        shapes.append((len(sources), max(map(len, sources))))
+        return encoding(session, sources)
+
+    engine = Engine(package, precision="fp32", slots=128, threads=1)
+    monkeypatch.setattr(Session, "encode", encode)
+    futures = engine.submit_all([Job([4, *[9] * (length - 2), 3], max_length=1) for length in lengths])
+    engine.start()
+    assert all(results(futures))
+    engine.close()
+    assert [rows for rows, _ in shapes] == groups
+    assert max(rows * longest for rows, longest in shapes) <= GROUP_TOKENS
+
+
 def test_a_full_queue_refuses_all_or_nothing(package: Package, sources: list[list[int]]) -> None:
     engine = Engine(package, precision="fp32", queue_size=5, threads=1)
     first = engine.submit_all([Job(source) for source in sources[:3]])
