@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from service.engine.job import MAX_LENGTH_PENALTY
+
 MAX_BEAM = 8
 """Widest beam: the rows that every server has."""
 MAX_PREFIX_CHARS = 5000
@@ -90,7 +92,7 @@ class TranslateRequest(Request):
         default="none", description="`alignment` adds tokens and links between them, `weights` also the whole matrix"
     )
     tokens: Literal["words", "subwords"] = Field(default="words", description="What a token of the attention is")
-    length_penalty: Annotated[float, Field(ge=0, le=2)] = Field(
+    length_penalty: Annotated[float, Field(ge=0, le=MAX_LENGTH_PENALTY)] = Field(
         default=1.0,
         description="Translations are ranked by their log-probability over their length to this power: "
         "towards 0 a beam prefers short ones, towards 2 long ones",

@@ -10,6 +10,7 @@ from export.package import Manifest
 LENGTH_FACTOR = 2
 LENGTH_MARGIN = 10
 """A target may have twice the sub-words of its source and ten more, unless the job says otherwise."""
+MAX_LENGTH_PENALTY = 2
 LOOP_MARGIN = 8
 """Sub-words beyond the length of the source from which on a target is watched for loops: a source may repeat itself."""
 LOOP_LOOK = 4
@@ -35,11 +36,11 @@ class Job:
     min_length: int = 0
     """Fewest sub-words of the target, without EOS."""
     length_penalty: float = 1.0
-    """Hypotheses are ranked by ``log_prob / length ** length_penalty``, EOS counted."""
+    """Hypotheses are ranked by ``log_prob / length ** length_penalty``, EOS counted; 0 to 2."""
     no_repeat_ngram: int = 0
     """No sequence of so many sub-words occurs twice; 0 allows it."""
     prefix: Sequence[int] = ()
-    """The first sub-words of the target. They have no part in ``log_prob``."""
+    """The first sub-words of the target, which the model must have. They have no part in ``log_prob``."""
     repetition_guard: bool = True
     """A target that has become a loop is ended, and cut to one turn of it."""
     deadline: float | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Condition
 
 from export.package import Package
-from service.engine.job import Hypothesis, Job
+from service.engine.job import MAX_LENGTH_PENALTY, Hypothesis, Job
 from service.engine.loop import Loop
 from service.engine.session import Session
 from service.engine.task import Event, Task
@@ -120,8 +120,8 @@ class Engine:
             raise ValueError(f"min_length is 0 to {limit}, not {job.min_length}")
         if job.no_repeat_ngram < 0:
             raise ValueError(f"no_repeat_ngram is at least 0, not {job.no_repeat_ngram}")
-        if not job.length_penalty >= 0:  # so that NaN is refused too
-            raise ValueError(f"length_penalty is at least 0, not {job.length_penalty}")
+        if not 0 <= job.length_penalty <= MAX_LENGTH_PENALTY:  # so that NaN is refused too
+            raise ValueError(f"length_penalty is 0 to {MAX_LENGTH_PENALTY}, not {job.length_penalty}")
         if len(job.prefix) > limit or special.eos in job.prefix:
             raise ValueError(f"a prefix has at most {limit} sub-words and no EOS")
 
