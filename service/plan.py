@@ -1,7 +1,7 @@
 """What is to be translated of a text: its language, the model for it, its sentences as sub-words."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from service.cutting import Cutter
@@ -11,7 +11,7 @@ from service.registry import Model, Registry
 from service.schemas import Detected, TranslateRequest
 from service.text.detect import SAMPLE, Detector
 from service.text.glossary import Glossary
-from service.text.protect import Protected, gaps, overlapping, protect, without
+from service.text.protect import Protected, gaps, numbers, overlapping, protect, without
 from service.text.segment import segment
 from service.text.tokens import Pieces
 
@@ -131,9 +131,7 @@ class Planner:
     def _cut(self, plan: Plan, request: TranslateRequest, model: Model, glossary: Glossary, before: int) -> None:
         """Fill in the pieces. What has nothing for a model lies between them."""
         if unreadable := [
-            Protected(start, end, plan.text[start:end], "letters")
-            for a, b in gaps(0, len(plan.text), plan.spans)
-            for start, end in model.tokenizer.unreadable(plan.text, a, b)
+            span for a, b in gaps(0, len(plan.text), plan.spans) for span in _unreadable(model, plan.text, a, b)
         ]:
             plan.spans = protect(plan.text, [*plan.spans, *unreadable])
             plan.warnings.append(UNREADABLE)
@@ -153,6 +151,19 @@ class Planner:
             plan.warnings.append(SPLIT)
         if prefix and plan.pieces:
             plan.pieces[0] = replace(plan.pieces[0], prefix=prefix)
+
+
+def _unreadable(model: Model, text: str, start: int, end: int) -> Iterator[Protected]:
+    """Words that the model cannot read, and what is left of numbers that they touch: half a number is none."""
+
+    def kept(bounds: Iterable[tuple[int, int]]) -> list[Protected]:
+        return [Protected(first, last, text[first:last], "letters") for first, last in bounds if first < last]
+
+    words = kept(model.tokenizer.unreadable(text, start, end))
+    yield from words
+    for number in numbers(text, start, end) if words else ():
+        if touched := overlapping(words, number.start, number.end):
+            yield from kept(gaps(number.start, number.end, touched))
 
 
 def clean(text: str) -> str:

@@ -79,6 +79,7 @@ def translator(request: pytest.FixtureRequest, tokenizer: Tokenizer) -> Translat
     tokens=st.sampled_from(["words", "subwords"]),
     options=st.sampled_from([{}, {"alternatives": 2}, {"min_length": 3}, {"target_prefix": "le {0} 5"}]),
 )
+@example(text="G0ñ\uef50ᰀ1,234.5", mode="default", tokens="words", options={})
 def test_any_text(translator: Translator, text: str, mode: str, tokens: str, options: dict[str, object]) -> None:
     found = translate(translator, text, split_sentences=mode, tokens=tokens, attention="weights", **options)
     text = clean(text)

@@ -71,3 +71,19 @@ def test_a_text_in_other_letters_is_not_given_to_a_model(translator: Translator,
     assert found.text == "今日はとても暑いです。\n(Сегодня)"
     assert found.warnings == [plan.UNREADABLE]
     assert len(engine.jobs) == sent
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("The cat ᰀ1,234.5 drinks.", ["ᰀ1,234.5"]),
+        ("The cat 1,234.5ᰀ drinks.", ["1,234.5ᰀ"]),
+        ("The cat ᰀ1,234.5ᰀ drinks.", ["ᰀ1,234.5ᰀ"]),
+        ("The cat ᰀ 1,234.5 drinks.", ["ᰀ"]),
+    ],
+)
+def test_a_number_that_touches_letters_no_model_reads_is_kept_whole(
+    translator: Translator, text: str, kept: list[str]
+) -> None:
+    found = translator.planner.plan(text, TranslateRequest(text=text, source="en", target="fr"))
+    assert [span.text for span in found.spans] == kept
