@@ -5,6 +5,7 @@ PORT     ?= 3000
 SERVICE  ?= service.service:Attentive
 DEVICE   ?= cpu# cpu or gpu: which lock file the serving environment is made from
 GRACE    ?= 5# seconds a stopping server gives its last replies to reach their readers
+KEEP_ALIVE ?= 75# seconds until a connection without requests is closed; more than load balancers keep theirs
 DURATION ?= 60# seconds of load
 USERS    ?= 8
 P95      ?= 1000# milliseconds
@@ -39,7 +40,7 @@ help:  ## list the commands
 serve: export BENTOML_HOME := $(CURDIR)/.bentoml/$(PORT)
 serve: $(SERVE)/ready  ## serve the shipped packages on HOST:PORT; DEVICE=gpu for onnxruntime-gpu
 	$(SERVE)/bin/bentoml serve $(SERVICE) --host $(HOST) --port $(PORT) \
-		--timeout-graceful-shutdown $(GRACE)
+		--timeout-graceful-shutdown $(GRACE) --timeout-keep-alive $(KEEP_ALIVE)
 
 test: $(VENV)/ready  ## run all tests that need no GPU
 	$(RUN_PY) -m pytest $(ARGS)

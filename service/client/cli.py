@@ -130,10 +130,11 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
     grace: Annotated[int, typer.Option(help="Seconds a stopping server gives the requests in flight.")] = 5,
+    keep_alive: Annotated[int, typer.Option(help="Seconds until a connection without requests is closed.")] = 75,
 ) -> None:
     """Start the server, from the project's checkout. Its settings are ATTENTIVE_... variables."""
     with told():
-        launch.serve(host, port, grace)
+        launch.serve(host, port, grace, keep_alive)
 
 
 @app.command(

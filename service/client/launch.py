@@ -15,12 +15,12 @@ IMPORTER = "export.importer"
 IMPORTER_NEEDS = ("onnx", "onnxruntime", "safetensors", "sentencepiece", "torch", "yaml")
 
 
-def serve(host: str, port: int, grace: int) -> NoReturn:
+def serve(host: str, port: int, grace: int, keep_alive: int) -> NoReturn:
     """Become the server, with this environment's ``ATTENTIVE_...`` settings. Raises :class:`CommandError`."""
     root = checkout()
     require(NEEDED, f"the server needs {{}}: `make serve` in {root} brings what is missing")
     os.chdir(root)
-    os.execve(sys.executable, command(host, port, grace), environment(root, port))
+    os.execve(sys.executable, command(host, port, grace, keep_alive), environment(root, port))
 
 
 def import_model(arguments: Sequence[str]) -> NoReturn:
@@ -46,9 +46,10 @@ def checkout() -> Path:
     raise CommandError("the server is not part of the installed package: run this in the project's checkout")
 
 
-def command(host: str, port: int, grace: int) -> list[str]:
-    """As `make serve` runs it; ``grace`` is in seconds."""
-    options = ["--host", host, "--port", str(port), "--timeout-graceful-shutdown", str(grace)]
+def command(host: str, port: int, grace: int, keep_alive: int) -> list[str]:
+    """As `make serve` runs it; ``grace`` and ``keep_alive`` are in seconds."""
+    options = ["--host", host, "--port", str(port)]
+    options += ["--timeout-graceful-shutdown", str(grace), "--timeout-keep-alive", str(keep_alive)]
     return [sys.executable, "-m", "bentoml", "serve", SERVICE, *options]
 
 

@@ -17,9 +17,13 @@ from tests.served import ROOT, until
 
 def test_it_starts_what_make_serve_starts() -> None:
     made = subprocess.run(
-        ["make", "-n", "serve", "HOST=here", "PORT=7", "GRACE=9"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "-n", "serve", "HOST=here", "PORT=7", "GRACE=9", "KEEP_ALIVE=8"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    started = " ".join(launch.command("here", 7, 9)[2:])
+    started = " ".join(launch.command("here", 7, 9, 8)[2:])
     assert started in " ".join(made.stdout.replace("\\\n", " ").split())
 
 
