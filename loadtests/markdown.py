@@ -32,10 +32,11 @@ def example(reply: dict[str, Any]) -> str:
 
 def consistency_table(report: dict[str, Any]) -> str:
     """Sentences with the same translation in any company, in markdown."""
-    columns = "model", "precision", "set", "direction", "sentences", "identical"
+    columns = "model", "version", "precision", "set", "direction", "sentences", "identical"
     rows = [
         (
             row["model"],
+            row["version"],
             row["precision"],
             row["set"],
             f"{row['source']}-{row['target']}",

@@ -31,7 +31,7 @@ def beam_search(model: Translator, source: Tensor, lengths: Tensor, *, beam: int
     """The best target of each row by mean log-probability, EOS included in the mean and left out of the result.
 
     A sentence ends when ``beam`` of its hypotheses have, each among the ``beam`` best of its step, or after
-    ``max_length`` steps.
+    ``max_length`` steps, the last of which is for EOS only.
     """
     rows, vocabulary = len(source), model.config.vocab_size
     memory, state = model.encode(source, lengths)
@@ -50,13 +50,13 @@ def beam_search(model: Translator, source: Tensor, lengths: Tensor, *, beam: int
             if searching[row]:
                 ended = targets[parent[row, rank], 1:].tolist()
                 finished[row].append((float(best[row, rank]) / (position + 1), ended))
+        if position + 1 == max_length or all(len(hypotheses) >= beam for hypotheses in finished):
+            break
         going_on = (token == EOS).int().argsort(dim=1, stable=True)[:, :beam]  # the best that are not EOS, in order
         scores = best.gather(1, going_on)
         order = parent.gather(1, going_on).flatten()
         targets = torch.cat([targets[order], token.gather(1, going_on).view(-1, 1)], dim=1)
         state = {name: tensor[order] for name, tensor in state.items()}
-        if all(len(hypotheses) >= beam for hypotheses in finished):
-            break
     unfinished = targets.view(rows, beam, -1)[:, 0, 1:].tolist()
     return [max(each)[1] if each else rest for each, rest in zip(finished, unfinished, strict=True)]
 
@@ -84,7 +84,7 @@ class PyTorch(System):
         steps = search.max_length + 1  # the last one may be EOS
         if search.beam_size > 1:
             found = beam_search(self.model, source, lengths, beam=search.beam_size, max_length=steps)
-            return [Translation(ids[: search.max_length], None) for ids in found]
+            return [Translation(ids, None) for ids in found]
         recording = Recording(self.model)
         model = cast(Translator, recording) if search.attention else self.model
         tokens, _ = greedy(model, source, lengths, bos=BOS, eos=EOS, max_length=steps)

@@ -77,9 +77,10 @@ def test_load_table_survives_a_kind_without_answers() -> None:
 
 
 def test_consistency_table_counts() -> None:
-    row = {"model": "m", "precision": "int8", "set": "s", "source": "en", "target": "fr", "sentences": 10}
+    row = {"model": "m", "version": "1.2", "precision": "int8", "set": "s", "sentences": 10}
+    row |= {"source": "en", "target": "fr"}
     text = consistency_table({"rows": [row | {"identical": 9}], "list": 65, "clients": 32, "commit": "abc"})
-    assert "| m | int8 | s | en-fr | 10 | 9 |" in text
+    assert "| m | 1.2 | int8 | s | en-fr | 10 | 9 |" in text
 
 
 WHERE = {"machine": {"cpu": "a cpu", "cores": 2}, "versions": {"numpy": "2.0", "torch": None}, "commit": "abc"}
