@@ -57,9 +57,9 @@ def load_table(report: dict[str, Any]) -> str:
     client = report["client"]
     machine = f"{client['machine']['cpu']}, {client['machine']['cores']} cores shared by server and load generator"
     models = ", ".join(f"{model['name']} {model['version']}" for model in report["models"])
-    rates = f"{models}; {report['offered_per_s']:g} requests/s offered, {report['achieved_per_s']:g} achieved"
+    rates = f"{report['offered_per_s']:g} requests/s offered, {report['achieved_per_s']:g} achieved"
     versions = ", ".join(f"{name} {version}" for name, version in client["versions"].items() if version)
-    note = f"{rates}, {report['seconds']:g} s, one run; {machine}; {versions}; commit {client['commit']}."
+    note = f"{models}; {rates}, {report['seconds']:g} s, one run; {machine}; {versions}; commit {client['commit']}."
     return f"{grid(['request', *(column.replace('_', ' ') for column in columns)], rows)}\n\n{note}"
 
 

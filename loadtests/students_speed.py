@@ -57,18 +57,15 @@ def measure(directory: Path, packages: tuple[Package, Package], texts: Sequence[
     engines = {"": reference(directory), WHOLE: reference(directory, whole=True)}
     every: Ways = {f"theirs{kind}": partial(one_by_one, engine) for kind, engine in engines.items()}
     rates: dict[str, list[float]] = {}
-    with ExitStack() as stack:
+    with pinned(1), ExitStack() as stack:
         for kind, package in zip(engines, packages, strict=True):
-            with pinned(1):
-                own = stack.enter_context(running(package, precision="int8", threads=1, slots=SLOTS))
+            own = stack.enter_context(running(package, precision="int8", threads=1, slots=SLOTS))
             every |= ways(own, package, kind)
         for work in every.values():
-            with pinned(1):
-                work(texts)
+            work(texts)
         for name, work in list(every.items()) * rounds:
             started = time.perf_counter()
-            with pinned(1):
-                work(texts)
+            work(texts)
             rates.setdefault(name, []).append(len(texts) / (time.perf_counter() - started))
     return {
         "sentences": len(texts),
