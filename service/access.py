@@ -132,12 +132,14 @@ def address_of(request: Request) -> str:
 
 
 def network(address: str) -> str:
-    """``address``, or the network that an IPv6 address belongs to."""
+    """``address``, or the network that an IPv6 address belongs to. A socket for both kinds tells IPv4 as IPv6."""
     try:
         known = ipaddress.ip_address(address)
     except ValueError:
         return address
-    return address if known.version == 4 else str(ipaddress.ip_network((known, IPV6_NETWORK), strict=False))
+    if known.version == 4:
+        return address
+    return str(known.ipv4_mapped or ipaddress.ip_network((known, IPV6_NETWORK), strict=False))
 
 
 def digest(key: str) -> str:

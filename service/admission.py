@@ -19,9 +19,11 @@ WEIGHT = 0.3
 """Of the latest measurement in the average rate."""
 REQUEST_WEIGHT = 0.1
 """Of the latest request in the average work of a request."""
-STREAM = "/v1/translate/stream"
-PATHS = frozenset({"/v1/translate", STREAM, "/v2/translate", "/translate", "/translate_batch"})
-"""Routes that translate."""
+COUNTED = frozenset({"/v1/translate", "/v2/translate", "/translate"})
+PATHS = COUNTED | {"/v1/translate/stream", "/translate_batch"}
+"""Routes that translate. A stream is answered before it has its result, and a batch is several requests: these count
+themselves.
+"""
 NOBODY = b"0" * 32
 """The id in an answer that is written before there is a request."""
 
@@ -98,10 +100,11 @@ class Admission:
             self.requests -= 1
 
     @contextmanager
-    def engaged(self, jobs: Sequence[Job]) -> Iterator[None]:
-        """While a request, which begins with these jobs, is with the engines."""
+    def engaged(self, jobs: Sequence[Job] | None) -> Iterator[None]:
+        """While a request is with the engines, which begins with these jobs; None: it goes on."""
         self.requests -= 1
-        self.average += REQUEST_WEIGHT * (sum(map(cost, jobs)) - self.average)
+        if jobs is not None:
+            self.average += REQUEST_WEIGHT * (sum(map(cost, jobs)) - self.average)
         try:
             yield
         finally:
@@ -153,7 +156,7 @@ def overloaded(wait: float) -> errors.Overloaded:
 class Door:
     """ASGI middleware, the outermost of all: under overload most requests come no further, and what they cost is taken
     from the others. Nothing is read but the path and the id, and the answer is written beforehand; they are counted in
-    the metrics, but not logged. A stream is answered before it has its result, so it counts itself.
+    the metrics, but not logged.
     """
 
     def __init__(self, app: ASGIApp, admission: Admission) -> None:
@@ -165,9 +168,9 @@ class Door:
         if self.admission.full_up:
             self.admission.turned_away[path] += 1
             return await self._refuse(path, identify(scope["headers"]).encode(), send)
-        if path == STREAM:
-            return await self.app(scope, receive, send)
-        return await self._count(scope, receive, send)
+        if path in COUNTED:
+            return await self._count(scope, receive, send)
+        return await self.app(scope, receive, send)
 
     async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
         with ExitStack() as counted:

@@ -48,6 +48,9 @@ class Boundary:
             await send(message)
 
         try:
+            if not scope["path"].isprintable():
+                # With a line break at its end it is still a route's for Starlette, but not for who guards the route.
+                raise errors.NotFound("a path has no control characters")
             body = await _read(scope, receive, self.settings)
             record.bytes_in = len(body)
             with recording(record):

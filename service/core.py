@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from service import errors, html, logs, metrics, pivot
 from service.admission import Admission
 from service.cache import Cache
+from service.call import Call
 from service.dispatch import Dispatch
 from service.engine import Hypothesis, Job
 from service.gate import Gate
@@ -33,7 +34,7 @@ from service.schemas import (
     TranslateRequest,
     Translation,
 )
-from service.serving import Packages, Serving
+from service.serving import Packages
 from service.settings import Settings
 from service.text.glossary import Glossary
 from service.text.protect import Protected
@@ -102,8 +103,8 @@ class Translator:
         it is empty. Raises :class:`service.errors.ServiceError`; work that nobody waits for any more leaves the
         engines.
         """
-        async with self._under_way(request) as (serving, deadline), self.gate.until(deadline):
-            return await self._translate(request, protected, serving, deadline)
+        async with self._under_way(request) as call, self.gate.until(call.deadline):
+            return await self._translate(request, protected, call)
 
     async def stream(self, request: TranslateRequest) -> AsyncGenerator[tuple[int, Sentence | Translation], None]:
         """What :meth:`translate` finds, as soon as it is found: the sentences in order, and after the last one of a
@@ -113,27 +114,27 @@ class Translator:
         Raises :class:`service.errors.ServiceError`. Whoever may leave it early uses ``contextlib.aclosing``: then
         nothing of it is left in the engines.
         """
-        async with self._under_way(request) as (serving, deadline):
+        async with self._under_way(request) as call:
             if request.format == "html":
-                async with self.gate.until(deadline):
-                    reply = await self._translate(request, (), serving, deadline)
+                async with self.gate.until(call.deadline):
+                    reply = await self._translate(request, (), call)
                 for found in enumerate(reply.translations):
                     yield found
                 return
-            async with self.gate.until(deadline):
-                work = await self._plan(request, (), serving.planner, deadline)
+            async with self.gate.until(call.deadline):
+                work = await self._plan(request, (), call)
                 pivoted = any(plan.pivot for plan in work.plans)
-                whole = await self._finish(work, (), serving, deadline) if pivoted else None
+                whole = await self._finish(work, (), call) if pivoted else None
             if whole is not None:
                 for index, translation in enumerate(whole.translations):
                     for sentence in pivot.in_order(translation):
                         yield index, sentence
                     yield index, translation
                 return
-            async with aclosing(self._results(work)) as results:
+            async with aclosing(self._results(work, call)) as results:
                 while True:
                     # Only here: the deadline must not strike where somebody else's code runs.
-                    async with self.gate.until(deadline):
+                    async with self.gate.until(call.deadline):
                         result = await anext(results, None)
                     if result is None:
                         return
@@ -177,55 +178,54 @@ class Translator:
         self.packages.observe()
 
     @asynccontextmanager
-    async def _under_way(self, request: TranslateRequest) -> AsyncGenerator[tuple[Serving, float], None]:
-        """Count a request; it has the models that serve at its beginning, and until its deadline, which is a
-        ``time.monotonic()``.
-        """
+    async def _under_way(self, request: TranslateRequest) -> AsyncGenerator[Call, None]:
+        """Count a request; it has the models that serve at its beginning."""
         async with self.gate.inside(request) as deadline:
             with self.packages.serving.used() as serving:
-                yield serving, deadline
+                yield Call(request, serving, deadline)
 
     async def _translate(
-        self, request: TranslateRequest, protected: Sequence[Sequence[Protected]], serving: Serving, deadline: float
+        self, request: TranslateRequest, protected: Sequence[Sequence[Protected]], call: Call
     ) -> TranslateReply:
+        """``request``: the call's own, or a part of it."""
         if request.format == "html":
-            plain = partial(self._translate, serving=serving, deadline=deadline)
-            return await html.translate(request, serving.planner, self.settings.max_html_depth, plain)
-        work = await self._plan(request, protected, serving.planner, deadline)
-        return await self._finish(work, protected, serving, deadline)
+            planner, depth = call.serving.planner, self.settings.max_html_depth
+            texts = await asyncio.to_thread(html.read_all, request, planner, depth)
+            call.note([text.plan for text in texts])
+            return await html.translate(request, texts, partial(self._translate, call=call))
+        work = await self._plan(request, protected, call)
+        return await self._finish(work, protected, call)
 
-    async def _finish(
-        self, work: Work, protected: Sequence[Sequence[Protected]], serving: Serving, deadline: float
-    ) -> TranslateReply:
+    async def _finish(self, work: Work, protected: Sequence[Sequence[Protected]], call: Call) -> TranslateReply:
         """All translations of what is planned: first those by one model, then those through a third language."""
-        async with aclosing(self._results(work)) as results:
+        async with aclosing(self._results(work, call)) as results:
             found = [result async for _, result in results]
         translations = [result for result in found if isinstance(result, Translation)]
         names = {index: plan.model.name for index, plan in enumerate(work.plans) if plan.model is not None}
         through = [index for index, plan in enumerate(work.plans) if plan.pivot is not None]
-        plain = partial(self._translate, serving=serving, deadline=deadline)
+        plain = partial(self._translate, call=call)
         spans = [protected[index] if protected else () for index in through]
         pivoted = await pivot.translate(work.request, [work.plans[index] for index in through], spans, plain)
         for index, (name, translation) in zip(through, pivoted, strict=True):
             names[index], translations[index] = name, translation
-        name = names[min(names)] if names else serving.registry.named(work.request.model)[0].name
+        name = names[min(names)] if names else call.serving.registry.named(work.request.model)[0].name
         return TranslateReply(model=name, translations=translations)
 
-    async def _plan(
-        self, request: TranslateRequest, protected: Sequence[Sequence[Protected]], planner: Planner, deadline: float
-    ) -> Work:
+    async def _plan(self, request: TranslateRequest, protected: Sequence[Sequence[Protected]], call: Call) -> Work:
         started = time.perf_counter()
-        size = sum(map(len, request.texts))
-        work = await _maybe_in_thread(size, lambda: Work(_plans(planner, request, protected), request, deadline))
+        planner, size = call.serving.planner, sum(map(len, request.texts))
+        work = await _maybe_in_thread(size, lambda: Work(_plans(planner, request, protected), request, call.deadline))
         ended = time.perf_counter()
         metrics.TOKENIZE_SECONDS.observe(ended - started)
         logs.phase("tokenize", started, ended)
-        _note(work.plans, size)
+        call.note(work.plans)
+        logs.add(sentences=sum(len(plan.pieces) for plan in work.plans))
         return work
 
-    async def _results(self, work: Work) -> AsyncGenerator[tuple[int, Sentence | Translation], None]:
+    async def _results(self, work: Work, call: Call) -> AsyncGenerator[tuple[int, Sentence | Translation], None]:
         """See :meth:`stream`."""
-        dispatch = self._dispatch(work.jobs)
+        window = min(self.settings.max_request_sentences, self.settings.queue_size)
+        dispatch = Dispatch(work.jobs, window, self.cache, self.admission, begun=call.begun)
         results: dict[int, list[Hypothesis]] = {}
         started = time.perf_counter()
         async with aclosing(dispatch.results()) as answers:
@@ -242,12 +242,9 @@ class Translator:
         logs.phase("queue", started, dispatch.joined or ended)
         logs.phase("decode", dispatch.joined or ended, ended)
         _count(work.jobs, [results[index] for index in range(len(work.jobs))])
+        call.begun = True
         for result in work.ready():
             yield result
-
-    def _dispatch(self, work: Sequence[tuple[Model, Job]]) -> Dispatch:
-        window = min(self.settings.max_request_sentences, self.settings.queue_size)
-        return Dispatch(work, window, self.cache, self.admission)
 
     async def _translate_item(self, item: BatchItem) -> BatchResult:
         try:
@@ -278,16 +275,6 @@ def _failure(error: errors.ServiceError) -> BatchResult:
     return BatchResult(error=ErrorDetail(**errors.body(error, None)))
 
 
-def _note(plans: Sequence[Plan], size: int) -> None:
-    """Tell metrics and log what a request asks for."""
-    asked = Counter((plan.model.name, plan.source, plan.target) for plan in plans if plan.model is not None)
-    for labels, texts in asked.items():
-        metrics.TEXTS.labels(*labels).inc(texts)
-    model, source, target = (",".join(sorted(set(names))) for names in zip(*asked, strict=True)) if asked else ("",) * 3
-    sentences = sum(len(plan.pieces) for plan in plans)
-    logs.note(model=model, source=source, target=target, texts=len(plans), characters=size, sentences=sentences)
-
-
 def _count(work: Sequence[tuple[Model, Job]], results: Sequence[list[Hypothesis]]) -> None:
     sentences, read, written = Counter[str](), Counter[str](), Counter[str]()
     for (model, job), hypotheses in zip(work, results, strict=True):
@@ -297,7 +284,7 @@ def _count(work: Sequence[tuple[Model, Job]], results: Sequence[list[Hypothesis]
     for metric, counts in ((metrics.SENTENCES, sentences), (metrics.TOKENS_IN, read), (metrics.TOKENS_OUT, written)):
         for name, count in counts.items():
             metric.labels(name).inc(count)
-    logs.note(tokens_in=read.total(), tokens_out=written.total())
+    logs.add(tokens_in=read.total(), tokens_out=written.total())
 
 
 async def _maybe_in_thread(size: int, work: Callable[[], T]) -> T:

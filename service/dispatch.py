@@ -21,7 +21,8 @@ RETRY_S = 0.05
 class Dispatch:
     """The sentences of one request. Use it once: ``await Dispatch(work, window).run()``, or :meth:`results`.
 
-    What is in the ``cache`` is not translated again; what is not is subject to ``admission``. Requests share both.
+    What is in the ``cache`` is not translated again; what is not is subject to ``admission``. Requests share both. What
+    has ``begun`` is part of a request that has been admitted.
     """
 
     def __init__(
@@ -30,11 +31,14 @@ class Dispatch:
         window: int,
         cache: Cache | None = None,
         admission: Admission | None = None,
+        *,
+        begun: bool = False,
     ) -> None:
         self.work = work
         self.window = window
         self.cache = cache or Cache(0)
         self.admission = admission or Admission(0, 0)
+        self.begun = begun
         self.unsent: deque[int] = deque()
         self.turn = time.perf_counter()
         self.pending: dict[asyncio.Future[list[Hypothesis]], int] = {}
@@ -65,8 +69,8 @@ class Dispatch:
             else:
                 known[index] = hypotheses
             await self._give_way()
-        first = self._first()
-        with self.admission.engaged([self.work[index][1] for index in first]):
+        first = [] if self.begun else self._first()
+        with self.admission.engaged(None if self.begun else [self.work[index][1] for index in first]):
             try:
                 self._begin(first)
                 for index, hypotheses in known.items():

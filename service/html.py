@@ -24,7 +24,7 @@ Translate = Callable[[TranslateRequest, Sequence[Sequence[Protected]]], Awaitabl
 
 
 @dataclass
-class _Text:
+class Text:
     """A text of the request, a plan for its beginning, which knows its language, and the translations of its blocks."""
 
     html: str
@@ -34,12 +34,27 @@ class _Text:
     done: list[Translation] = field(default_factory=list)
 
 
-async def translate(request: TranslateRequest, planner: Planner, max_depth: int, plain: Translate) -> TranslateReply:
-    """``plain`` translates any number of texts without tags.
+def read_all(request: TranslateRequest, planner: Planner, max_depth: int) -> list[Text]:
+    """The texts of a request, read but not translated.
 
-    Raises what it raises, what :meth:`service.plan.Planner.plan` raises, and :class:`service.errors.TooLarge`.
+    Raises what :meth:`service.plan.Planner.plan` raises, and :class:`service.errors.TooLarge`.
     """
-    texts = await asyncio.to_thread(_read_all, request, planner, max_depth)
+    texts = []
+    for number, given in enumerate(request.texts):
+        html = clean(given)
+        try:
+            page = parse(html, max_depth)
+        except TooDeep as error:
+            name = "text" if isinstance(request.text, str) else f"text[{number}]"
+            raise errors.TooLarge(f"elements are nested at most {max_depth} deep", field=name) from error
+        plan = planner.plan("\n".join(block.said for block in page.blocks)[:SAMPLE], request)
+        warnings = [REPLACED] * (html != given) + [UNCHANGED] * plan.unchanged
+        texts.append(Text(html, page, plan, warnings))
+    return texts
+
+
+async def translate(request: TranslateRequest, texts: Sequence[Text], plain: Translate) -> TranslateReply:
+    """``plain`` translates any number of texts without tags. Raises what it raises."""
     model = ""
     for source in dict.fromkeys(text.plan.source for text in texts) or [request.source]:
         same = [text for text in texts if text.plan.source == source and not text.plan.unchanged]
@@ -62,22 +77,7 @@ async def translate(request: TranslateRequest, planner: Planner, max_depth: int,
     return TranslateReply(model=model, translations=translations)
 
 
-def _read_all(request: TranslateRequest, planner: Planner, max_depth: int) -> list[_Text]:
-    texts = []
-    for number, given in enumerate(request.texts):
-        html = clean(given)
-        try:
-            page = parse(html, max_depth)
-        except TooDeep as error:
-            name = "text" if isinstance(request.text, str) else f"text[{number}]"
-            raise errors.TooLarge(f"elements are nested at most {max_depth} deep", field=name) from error
-        plan = planner.plan("\n".join(block.said for block in page.blocks)[:SAMPLE], request)
-        warnings = [REPLACED] * (html != given) + [UNCHANGED] * plan.unchanged
-        texts.append(_Text(html, page, plan, warnings))
-    return texts
-
-
-def _write(text: _Text, request: TranslateRequest) -> Translation:
+def _write(text: Text, request: TranslateRequest) -> Translation:
     done = iter(text.done)
     html = text.page.write(lambda block: _block(block, next(done))) if text.done else text.html
     lengths = [sum(len(sentence.target.text) for sentence in each.sentences) for each in text.done]

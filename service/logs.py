@@ -84,6 +84,12 @@ def note(**noted: str | int) -> None:
         record.noted |= {name: value for name, value in noted.items() if value != ""}
 
 
+def add(**counts: int) -> None:
+    """Remember how much more of something there was in the request that is being answered."""
+    if (record := _current.get()) is not None:
+        record.noted |= {name: int(record.noted.get(name, 0)) + count for name, count in counts.items()}
+
+
 def phase(name: str, start: float, end: float) -> None:
     """A part of the request that is being answered."""
     if (record := _current.get()) is not None:

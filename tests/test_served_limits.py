@@ -45,6 +45,8 @@ def test_nothing_that_is_closed_opens_without_a_key(server: Server, key: tuple[s
     with server.client() as client:
         for path, content, status in closed:
             assert client.post(path, json=content).status_code == status, path
+        for path in ("/translate_batch%0A", "/translate_batch/", "//translate_batch"):
+            assert client.post(path, json={"items": [body(["ba"])]}).status_code in (401, 404, 405), path
         assert all(client.get(path).status_code == 200 for path in OPEN)
         allowed = {"Authorization": f"Bearer {key[0]}"}
         assert client.post("/v1/translate", json=body(["ba"]), headers=allowed).status_code == 200

@@ -220,6 +220,14 @@ def test_an_ipv6_network_is_one_client(clock: Clock) -> None:
     limited.check(None, "")
 
 
+def test_ipv4_addresses_told_as_ipv6_are_clients_of_their_own(clock: Clock) -> None:
+    limited = Access(Settings(rate_limit="1/hour"))
+    assert limited.check(None, "::ffff:192.0.2.1").name == "192.0.2.1"
+    limited.check(None, "::ffff:192.0.2.2")
+    with pytest.raises(RateLimited):
+        limited.check(None, "192.0.2.1")
+
+
 def test_over_its_rate_a_request_is_told_when_to_come_back(tokenizer: Tokenizer) -> None:
     client = Client(started([model(tokenizer, EchoEngine())], rate_limit="2/hour"))
     assert [client.request("GET", "/v1/models").status_code for _ in range(3)] == [200, 200, 429]

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import REGISTRY
 from starlette.types import Message
 
-from service.admission import PATHS, WINDOW_S, Admission, Door
+from service.admission import COUNTED, PATHS, WINDOW_S, Admission, Door
 from service.dispatch import Dispatch
 from service.engine import Job
 from service.errors import Overloaded
@@ -159,6 +159,14 @@ def test_what_has_begun_goes_on(tokenizer: Tokenizer, admission: Admission, cloc
     assert run(scenario()) == 3
 
 
+def test_a_part_of_what_has_begun_is_not_refused(tokenizer: Tokenizer, admission: Admission, clock: Clock) -> None:
+    engine = EchoEngine()
+    jobs = [(model(tokenizer, engine), Job(source_ids=[4, number, 3])) for number in range(6, 9)]
+    average = loaded(admission, clock).average
+    assert len(run(Dispatch(jobs, 10, admission=admission, begun=True).run())) == 3
+    assert (admission.average, admission.requests, admission.rows) == (average, 0, 100)
+
+
 def test_a_document_leaves_room_for_others(tokenizer: Tokenizer, admission: Admission) -> None:
     """200 sub-words a second: half of the objective are 100, and a sentence has ten."""
     admission.rate = 200
@@ -294,6 +302,24 @@ def test_a_request_counts_from_its_whole_body_to_its_result(admission: Admission
 
     run(scenario())
     assert counted == [0, 0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("path", sorted(PATHS - COUNTED))
+def test_what_counts_itself_is_not_counted_twice(admission: Admission, path: str) -> None:
+    counted = []
+
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:
+        await receive()
+        counted.append(admission.requests)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(_message: Message) -> None:
+        pass
+
+    run(Door(app, admission)(TRANSLATE | {"path": path}, receive, send))
+    assert counted == [0]
 
 
 def test_a_stream_that_nobody_reads_counts_until_it_is_found(client: Client, engine: EchoEngine) -> None:

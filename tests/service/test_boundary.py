@@ -50,6 +50,14 @@ def test_an_endless_body_is_refused_while_it_is_read(client: Client) -> None:
     assert read <= Settings().max_body_bytes // len(chunk) + 1
 
 
+@pytest.mark.parametrize("end", ["\n", "\r", "\x00"])
+def test_a_path_with_a_line_break_is_no_route(client: Client, end: str) -> None:
+    """A router that takes it for one would go round whoever compares paths."""
+    read, sent = run(call(client.app, [b"{}"], f"/v1/models{end}"))
+    assert (read, sent[0]["status"]) == (0, 404)
+    assert b'"code":"not_found"' in sent[1]["body"]
+
+
 def test_an_announced_length_is_believed(client: Client) -> None:
     answer = client.request("POST", "/v1/translate", content=b"x" * 2_000_000)
     assert answer.status_code == 413

@@ -2,14 +2,19 @@
 
 import json
 import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
 
 import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from prometheus_client import REGISTRY
 
 from service import pivot
 from service.core import Translator
+from service.engine import Hypothesis, Job
+from service.logs import Record, recording
 from service.pivot import compose
 from service.plan import PREFIX_UNUSED
 from service.schemas import Sentence, Span, Translation
@@ -222,3 +227,32 @@ def test_compose_is_the_product_over_shared_characters() -> None:
         sentences=[inner],
     )
     assert compose(first, second).tolist() == [[1.0, 0.0], [0.5, 0.5]]
+
+
+def test_what_has_begun_is_not_refused_half_way(
+    client: Client, engines: tuple[SpeakingEngine, SpeakingEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admission, submit_all = client.translator.admission, engines[0].submit_all
+
+    def while_others_come(jobs: Sequence[Job]) -> list[Future[list[Hypothesis]]]:
+        admission.rate, admission.work = 1.0, admission.work + 1000
+        return submit_all(jobs)
+
+    monkeypatch.setattr(engines[0], "submit_all", while_others_come)
+    reply = client.translate(text="O gato dorme.", source="pt")
+    assert admission.full_up
+    assert (reply.status_code, reply.json()["translations"][0]["text"]) == (200, "Le chat dort.")
+    assert client.translate(text="Drinks milk.").status_code == 429
+
+
+@pytest.mark.parametrize("page", [False, True])
+def test_a_text_is_told_of_once(translator: Translator, page: bool) -> None:
+    text = "<p>O gato dorme.</p><p>Bebe leite.</p>" if page else "O gato dorme. Bebe leite."
+    labels = {"model": "pt-en+en-fr", "source": "pt", "target": "fr"}
+    before = REGISTRY.get_sample_value("attentive_texts_total", labels) or 0
+    record = Record("mine")
+    with recording(record):
+        translate(translator, text, source="pt", format="html" if page else "text")
+    assert REGISTRY.get_sample_value("attentive_texts_total", labels) == before + 1
+    counts = {"texts": 1, "characters": len(text), "sentences": 4}
+    assert record.noted == labels | counts | {name: record.noted[name] for name in ("tokens_in", "tokens_out")}
