@@ -14,6 +14,8 @@ from export.marian.shortlist import read_shortlist
 from export.marian.vocabulary import EOS, Vocabulary, is_tag, renumber
 from export.package import Special
 
+OTHERS = ("lex.", "qualityModel.")
+"""Beginnings of names of what is beside a model: its shortlist, and what judges translations."""
 LONGEST = 256
 """Sub-words of a sentence; these models were trained on shorter ones."""
 
@@ -35,8 +37,8 @@ class Foreign:
     def forbid(self) -> None:
         """No target contains what is no text."""
         special = {self.special.pad, self.special.unk, self.special.bos, *self.tags.values()}
-        unwritten = range(len(self.target), self.model.shape.target_vocabulary)
-        self.model.output_bias.data[[*sorted(special - {self.special.eos}), *unwritten]] = -1e9
+        unwritten = self.target.gaps | set(range(len(self.target), self.model.shape.target_vocabulary))
+        self.model.output_bias.data[sorted((special | unwritten) - {self.special.eos})] = -1e9
 
     def shorten(self, path: Path) -> None:
         """Translate to the sub-words of a shortlist only; a target can end, and carry over what it shares."""
@@ -132,7 +134,7 @@ def read_vocabularies(directory: Path) -> tuple[Vocabulary, Vocabulary, dict[str
 
 def only(directory: Path, *patterns: str) -> Path:
     """The one file that is meant. Raises :class:`FileError` where there is none, or are several."""
-    found = [file for pattern in patterns for file in directory.glob(pattern) if not file.name.startswith("lex.")]
+    found = [file for pattern in patterns for file in directory.glob(pattern) if not file.name.startswith(OTHERS)]
     return only_one(directory, found, *patterns)
 
 

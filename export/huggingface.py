@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -131,6 +132,8 @@ def read_state(directory: Path) -> tuple[Path, dict[str, Tensor]]:
         if path.exists():
             return path, safetensors.torch.load_file(path)
         path = directory / PYTORCH
+        if path.exists() and not zipfile.is_zipfile(path):
+            raise FileError(path, "is not what torch 1.6 and later write: load it with one of them and save it again")
         open_archive(path)  # so that no entry is larger than the file
         return path, torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, ValueError, EOFError, KeyError, OSError, pickle.UnpicklingError) as error:

@@ -72,12 +72,10 @@ def tags_of(found: Foreign, directions: Sequence[Direction], tags: Sequence[str]
 
 def draw(vocabulary: Vocabulary, count: int) -> list[str]:
     """Texts of sub-words as frequent as SentencePiece found them: no language, but what a model reads has its sizes."""
-    chance, model = np.random.default_rng(0), vocabulary.model
-    unusual = model.is_control, model.is_unknown, model.is_unused
-    usual = [number for number in range(len(vocabulary)) if not any(is_so(number) for is_so in unusual)]
-    weights = np.exp(np.array([max(model.get_score(i), -20.0) for i in usual]))
+    chance = np.random.default_rng(0)
+    usual, frequencies = vocabulary.frequencies()
     lengths = chance.integers(2, DRAWN_LENGTH, count)
-    return [vocabulary.decode(chance.choice(usual, n, p=weights / weights.sum()).tolist()) for n in lengths]
+    return [vocabulary.decode(chance.choice(usual, n, p=frequencies).tolist()) for n in lengths]
 
 
 def read_sentences(path: Path) -> list[str]:

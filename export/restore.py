@@ -21,7 +21,7 @@ from torch import nn
 from export.bahdanau import torch_gates
 from export.build import NEVER, PARTS
 from export.graph import nodes_of
-from export.package import Package, Precision
+from export.package import Manifest, Package, Precision
 from models import checkpoint
 from models.bahdanau import Bahdanau
 from models.checkpoint import Training
@@ -130,6 +130,12 @@ def restore_bahdanau(stored: Stored, model: Bahdanau) -> None:
     stored.embedding(model, model.embedding)
 
 
+def heads_of(manifest: Manifest, precision: Precision) -> int | str:
+    """Of a Transformer: its weights have the same shapes with any number of them."""
+    [shape] = [spec.shape for spec in manifest.graphs[precision].state if spec.name == "state.self.key.0"]
+    return shape[1]
+
+
 def restore(package: Package, config: Config, output: Path) -> Precision:
     """Write a finished run; returns the precision that its weights come from. Raises ``ValueError``, ``KeyError`` or
     ``RuntimeError`` where the package was not made by a model of this configuration.
@@ -138,6 +144,8 @@ def restore(package: Package, config: Config, output: Path) -> Precision:
     if manifest.architecture != config.model.architecture or manifest.training is None:
         raise ValueError(f"{manifest.name} was not trained here as {config.model.architecture}")
     precision: Precision = "fp32" if "fp32" in manifest.precisions else "int8"
+    if isinstance(model, Transformer) and (heads := heads_of(manifest, precision)) != model.config.heads:
+        raise ValueError(f"{manifest.name} has {heads} heads, not {model.config.heads}")
     stored = Stored(package, precision)
     if isinstance(model, Transformer):
         restore_transformer(stored, model)

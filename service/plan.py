@@ -124,8 +124,10 @@ class Planner:
         ranked = self.rank(text, spans)
         if ranked and ranked[0][0] == target and ranked[0][1] >= self.confidence:
             sources = [target]
-        found = ((language, share) for language, share in ranked if language in sources)
-        language, share = next(found, (sources[0], 0.0))
+        found = [(language, share) for language, share in ranked if language in sources] or [(sources[0], 0.0)]
+        # A text without words is as likely in all of them: then there is no need of a language between.
+        direct = self.registry.direct(name, target)
+        language, share = max(found, key=lambda each: (each[1], each[0] in direct))
         return Detected(language=language, confidence=round(share, 4))
 
     def _cut(self, plan: Plan, request: TranslateRequest, model: Model, glossary: Glossary, before: int) -> None:

@@ -81,6 +81,10 @@ class Registry:
             raise UnknownDirection(f"no model translates to {target}: see /v1/languages", field="target")
         return found
 
+    def direct(self, name: str | None, target: str) -> set[str]:
+        """Languages that one model translates into ``target``. Raises :class:`UnknownModel`."""
+        return {source for model in self.named(name) for source, to in model.manifest.directions if to == target}
+
     def named(self, name: str | None) -> list[Model]:
         """Models with that name or architecture, all for None. Raises :class:`UnknownModel` if there is none."""
         if name is None:

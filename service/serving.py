@@ -134,7 +134,7 @@ async def warm_up(model: Model) -> str:
     targets = [target for _, target in model.manifest.directions]
     work = [(model, Job(source_ids=model.source_ids(subwords, target), attention=True)) for target in targets]
     try:
-        await Dispatch(work, window=len(work)).run()
+        await Dispatch(work, min(len(work), model.engine.queue_size)).run()
     except Exception as error:
         logger.exception("package %s refused: it cannot translate", model.name)
         await asyncio.to_thread(model.engine.close)

@@ -37,13 +37,19 @@ class Work:
                 self._ask((text, number))
 
     def take(self, index: int, hypotheses: Sequence[Hypothesis]) -> None:
-        """The answer to a job. Where all hypotheses have lost something, the piece has jobs anew."""
+        """The answer to a job. Where nothing is written, or all hypotheses have lost something, there are jobs anew."""
         place, number = self._places[index]
         plan, piece = self._at(place)
         assert plan.model is not None
         assert plan.cutter is not None
+        job = self.jobs[index][1]
+        written = [each for each in hypotheses if each.token_ids]
+        if not written and not job.min_length:
+            # A word by itself, such as an article, may be likeliest to have no translation.
+            self._add(place, number, replace(job, min_length=1))
+            return
         stretch = piece.stretches[number]
-        rendered = [render(plan.model, piece, stretch, each, plan.target) for each in hypotheses]
+        rendered = [render(plan.model, piece, stretch, each, plan.target) for each in written or hypotheses]
         found = self._found[place]
         found[number] = [each for each in rendered if isinstance(each, Rendering)]
         if isinstance(rendered[0], Lost) and not found[number]:
@@ -80,8 +86,13 @@ class Work:
         assert plan.model is not None
         self._found[place] = {}
         for index, stretch in enumerate(piece.stretches):
-            self.jobs.append((plan.model, self._job(plan.model, plan.target, piece, stretch)))
-            self._places.append((place, index))
+            self._add(place, index, self._job(plan.model, plan.target, piece, stretch))
+
+    def _add(self, place: Place, number: int, job: Job) -> None:
+        model = self._at(place)[0].model
+        assert model is not None
+        self.jobs.append((model, job))
+        self._places.append((place, number))
 
     def _job(self, model: Model, target: str, piece: Piece, stretch: Stretch) -> Job:
         request = self.request

@@ -74,7 +74,7 @@ class Options(BaseModel):
     dec_depth: PositiveInt
     transformer_heads: PositiveInt
     transformer_dim_ffn: PositiveInt
-    transformer_decoder_dim_ffn: int = 0
+    transformer_decoder_dim_ffn: Annotated[int, Field(ge=0)] = 0
     transformer_ffn_depth: Literal[2] = 2
     transformer_decoder_ffn_depth: Literal[0, 2] = 0
     transformer_ffn_activation: Literal["relu", "swish", "gelu"] = "swish"

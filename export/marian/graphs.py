@@ -45,7 +45,7 @@ def state_of(model: Marian, cache: Cache) -> list[TensorSpec]:
 
 
 def known(model: Marian) -> dict[str, Known]:
-    """The products of layers whose weights were 8-bit, by their names in graphs."""
+    """The products of layers whose weights were 8-bit, and the tables beside them, by their names in graphs."""
     known = {}
     for name, layers in products(model).items():
         found = [model.multipliers.get(layer) for layer in layers]
@@ -54,7 +54,17 @@ def known(model: Marian) -> dict[str, Known]:
             sizes = zip(multipliers, layers, strict=True)
             weights = np.concatenate([np.full(len(layer.weight), each.weight) for each, layer in sizes])
             known[name] = Known(multipliers[0].input, weights)
+    for name, table in tables(model).items():
+        multiplier = model.multipliers.get(table)
+        if known and name not in known and multiplier is not None:
+            known[name] = Known(multiplier.input, np.full(len(table.weight), multiplier.weight))
     return known
+
+
+def tables(model: Marian) -> dict[str, nn.Embedding]:
+    """By the names that they have in graphs."""
+    shared = model.source_embedding.weight is model.target_embedding.weight
+    return {"embedding": model.target_embedding} | ({} if shared else {"source_embedding": model.source_embedding})
 
 
 def products(model: Marian) -> dict[str, list[nn.Linear]]:
@@ -85,8 +95,7 @@ class MarianGraphs(AttentionGraphs):
         super().__init__(model.shape, array(model.positions), layers, weights)
         self.model, self.shape = model, model.shape
         self.source, self.target = array(model.source_embedding.weight), array(model.target_embedding.weight)
-        shared = model.source_embedding.weight is model.target_embedding.weight
-        self.source_name = "embedding" if shared else "source_embedding"
+        self.source_name = "source_embedding" if "source_embedding" in tables(model) else "embedding"
         self.candidates = candidates_of(model)
 
     def embed(self, layers: Layers, ids: str) -> str:

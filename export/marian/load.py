@@ -33,6 +33,10 @@ def positions(longest: int, size: int) -> Tensor:
     return torch.from_numpy(np.sin(angles.astype(np.float64)).astype(np.float32))
 
 
+NO_INPUT = 1.0
+"""Multiplier of the input of a table, which is multiplied with nothing."""
+
+
 class Parameters:
     """Hands tensors to the parts of a model and knows what is left over."""
 
@@ -109,6 +113,10 @@ class Parameters:
             model.target_embedding.weight = model.source_embedding.weight
         else:
             model.target_embedding.weight.data = torch.from_numpy(self.take(target, vocabulary[1]))
+        for table, name in ((model.source_embedding, source), (model.target_embedding, target)):
+            found = self.tensors[name]
+            if isinstance(found, Quantized):
+                self.multipliers[table] = Multipliers(found.multiplier, NO_INPUT)
         bias = None if options.output_omit_bias else "decoder_ff_logit_out_b"
         model.output.bias.data.zero_()
         if options.tied_embeddings or options.tied_embeddings_all:

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import sentencepiece
+from numpy.typing import NDArray
 from sentencepiece import sentencepiece_model_pb2
 
 from export.marian.reader import FileError, read
@@ -36,6 +38,23 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return self.model.get_piece_size()
+
+    @property
+    def gaps(self) -> set[int]:
+        """Numbers that a model has without a sub-word."""
+        return {number for number in range(len(self)) if self.model.id_to_piece(number) == nameless(number)}
+
+    def frequencies(self) -> tuple[list[int], NDArray[np.float64]]:
+        """Sub-words of text, without bytes and symbols, and how frequent each is: ``[N]``, summing to 1.
+
+        A unigram model has logarithms of probabilities. One of BPE has ranks only, whose frequencies follow Zipf's law.
+        """
+        proto = protobuf.ModelProto.FromString(self.content)
+        usual = [number for number, piece in enumerate(proto.pieces) if piece.type == PIECE.NORMAL]
+        scores = np.array([proto.pieces[number].score for number in usual])
+        ranked = proto.trainer_spec.model_type == BPE
+        weights = 1 / (1 - scores) if ranked else np.exp(np.maximum(scores, -20.0))
+        return usual, weights / weights.sum()
 
     def encode(self, text: str) -> list[int]:
         return self.model.encode(text)
@@ -89,4 +108,8 @@ def numbered(text: str, number: int, known: Mapping[str, Any]) -> Any:
         return PIECE(piece=text, type=PIECE.CONTROL)
     if text in known and known[text].type not in (PIECE.UNKNOWN, PIECE.CONTROL):
         return PIECE(piece=text, score=known[text].score, type=known[text].type)
-    return PIECE(piece=text or f"<number {number}>", type=PIECE.UNUSED)
+    return PIECE(piece=text or nameless(number), type=PIECE.UNUSED)
+
+
+def nameless(number: int) -> str:
+    return f"<number {number}>"

@@ -26,6 +26,8 @@ LENGTH_SPREAD = 1.3
 """Longest over shortest source of a group that is encoded together, so that little of it is padding."""
 SWEEP = 0.01
 """Seconds between two looks for sentences that nobody waits for any more."""
+RECOVER = 1.0
+"""Seconds between two attempts of a loop that failed to begin anew."""
 
 
 class Loop(Thread):
@@ -66,11 +68,19 @@ class Loop(Thread):
                     self.step()
             except Exception as error:
                 logger.exception("decode loop failed; its sentences fail with it")
-                known = [*self.owners, *(ready.task for ready in self.ready), *tasks]
-                self.reset()
-                for task in known:
+                for task in [*self.owners, *(ready.task for ready in self.ready), *tasks]:
                     if not task.future.done():
                         task.fail(error)
+                self.recover()
+
+    def recover(self) -> None:
+        """Begin anew, as soon as there is memory for it: the lack of it may be what failed."""
+        while True:
+            try:
+                return self.reset()
+            except Exception:
+                logger.exception("decode loop cannot begin anew yet")
+                time.sleep(RECOVER)
 
     def trace(self, kind: Literal["encode", "step", "join", "leave"], start: float, rows: int, **more: Any) -> None:
         if self.engine.trace is not None:

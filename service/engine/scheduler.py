@@ -47,6 +47,7 @@ class Engine:
         self.package, self.precision, self.provider = package, precision, provider
         self.slots, self.queue_size, self.nice, self.trace = slots, queue_size, nice, trace
         self.session = Session(package, precision, provider, profile)
+        self._weights_bytes = (package.path / self.session.graphs.weights.name).stat().st_size
         self._queue: deque[Task] = deque()
         self._submitted = 0
         self._changed = Condition()
@@ -66,12 +67,13 @@ class Engine:
         for loop in self._loops:
             if loop.is_alive():
                 loop.join()
+        # Loops and engine have each other: freed together by nobody but the garbage collector, which may not look here.
+        self._loops = []
 
     @property
     def memory_bytes(self) -> int:
         """Of the weights, and of the states of all rows."""
-        weights = self.package.path / self.session.graphs.weights.name
-        return weights.stat().st_size + sum(loop.slots.bytes for loop in self._loops)
+        return self._weights_bytes + sum(loop.slots.bytes for loop in self._loops)
 
     @property
     def queued(self) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,14 @@ import typer
 from typer.testing import CliRunner, Result
 
 from export import importer
+from export.build import write_graphs
 from export.foreign import open_foreign
+from export.importer import draw
 from export.marian.binary import Quantized, read_binary
+from export.marian.graphs import known
+from export.marian.layers import MarianLayers
 from export.marian.reader import FileError
+from export.marian.vocabulary import Vocabulary
 from export.package import Package
 from service.engine import Engine, Job
 from service.registry import Model
@@ -184,6 +190,38 @@ def test_two_vocabularies_are_told_apart(tmp_path: Path) -> None:
     found = open_foreign(firefox(tmp_path / "enja", "float", sides=2))
     assert found.source.content != found.target.content
     assert not found.model.source_embedding.weight.equal(found.model.target_embedding.weight)
+
+
+def test_levels_of_a_table_of_each_side_are_kept(tmp_path: Path) -> None:
+    directory = firefox(tmp_path / "enja", sides=2)
+    model = open_foreign(directory).model
+    layers = partial(MarianLayers, ranges={}, magnitudes={}, known=known(model))
+    write_graphs(model, tmp_path, "int8", MarianLayers, layers)
+    stored = (tmp_path / "weights.int8.bin").read_bytes()
+    found = read_binary(next(directory.glob("*.bin")))
+    for name in ("encoder_Wemb", "decoder_Wemb"):
+        table = found[name]
+        assert isinstance(table, Quantized)
+        assert table.levels.tobytes() in stored
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_texts_without_sentences_are_made_of_what_is_frequent_in_text(kind: str, tmp_path: Path) -> None:
+    path = train_vocabulary(tmp_path / "it.spm", 500, model_type=kind, byte_fallback=True, user_defined_symbols=["##"])
+    vocabulary = Vocabulary.open(path)
+    usual, frequencies = vocabulary.frequencies()
+    assert frequencies.sum() == pytest.approx(1)
+    assert frequencies.max() < 0.2
+    assert not any(vocabulary.model.is_byte(number) for number in usual)
+    texts = draw(vocabulary, 50)
+    assert not any("##" in text or "\ufffd" in text for text in texts)
+    assert len(set(vocabulary.encode(" ".join(texts)))) > 50
+
+
+def test_what_judges_translations_is_no_second_model(tmp_path: Path) -> None:
+    directory = firefox(tmp_path / "enes")
+    (directory / "qualityModel.enes.bin").write_bytes(b"")
+    assert open_foreign(directory).special.eos == 0
 
 
 def test_an_archive_is_read_as_well(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from export.int8 import LEVELS
 from export.package import Package, Precision
 from export.restore import main, restore
 from models.checkpoint import Run
+from models.config import TransformerConfig
 from models.tokenizer import BOS, PAD, UNK, Tokenizer
 from tests.packages import config
 
@@ -66,6 +67,16 @@ def test_another_architecture_is_refused(run: Run, package: Package, tmp_path) -
     with pytest.raises(ValueError, match=f"was not trained here as {other}"):
         restore(package, config(other), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_another_number_of_heads_is_refused(transformer_package: Package, tmp_path) -> None:
+    """No weight has another shape with half as many, but all mean something else."""
+    known = config("transformer")
+    assert isinstance(known.model, TransformerConfig)
+    heads = known.model.heads
+    half = known.model_copy(update={"model": known.model.model_copy(update={"heads": heads // 2})})
+    with pytest.raises(ValueError, match=f"has {heads} heads, not {heads // 2}"):
+        restore(transformer_package, half, tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["transformer-en-fr-de", "bahdanau-en-fr-de"])

@@ -82,7 +82,7 @@ class EchoEngine:
     memory_bytes = 1000
 
     def __init__(self, capacity: int = 1000, held: bool = False, error: Exception | None = None) -> None:
-        self.capacity = capacity
+        self.capacity = self.queue_size = capacity
         self.held = held
         self.error = error
         self.jobs: list[Job] = []

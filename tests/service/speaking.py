@@ -58,6 +58,14 @@ class CuttingEngine(EchoEngine):
         return replace(whole, token_ids=kept, truncated=len(kept) < len(whole.token_ids))
 
 
+class SilentEngine(EchoEngine):
+    """Writes nothing unless it must; with a beam it has something else to say in the second place."""
+
+    def hypothesis(self, job: Job, rank: int) -> Hypothesis:  # type: ignore[override]
+        whole = super().hypothesis(job, rank)
+        return whole if job.min_length or rank else replace(whole, token_ids=[], attention=None)
+
+
 class CarelessEngine(EchoEngine):
     """Loses, doubles and makes up sub-words, and looks anywhere: by chance, but for the same job always the same."""
 

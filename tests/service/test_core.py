@@ -12,6 +12,7 @@ from service.schemas import BatchItem, TranslateRequest
 from service.settings import Settings
 from service.text.tokens import Tokenizer
 from tests.service.fakes import EchoEngine, model, run, started, translate, until
+from tests.service.speaking import SilentEngine
 
 
 def test_what_lies_between_sentences_stays(translator: Translator) -> None:
@@ -63,6 +64,16 @@ def test_a_sentence_over_the_limit_is_split_and_says_so(translator: Translator, 
     assert found.text == text
     assert found.warnings == [plan.SPLIT]
     assert max(len(job.source_ids) for job in engine.jobs) <= 40
+
+
+@pytest.mark.parametrize(("alternatives", "jobs"), [(0, 2), (1, 1)])
+def test_a_sentence_is_not_lost_where_nothing_is_likeliest(tokenizer: Tokenizer, alternatives: int, jobs: int) -> None:
+    engine = SilentEngine()
+    translator = started([model(tokenizer, engine)])
+    engine.jobs.clear()
+    found = translate(translator, "the cat", alternatives=alternatives, attention="weights")
+    assert (set(found.text), found.alternatives, len(engine.jobs)) == (set("the cat"), [], jobs)
+    assert [len(sentence.weights or []) for sentence in found.sentences] == [2]
 
 
 def test_lone_surrogates_are_replaced_one_for_one(translator: Translator) -> None:

@@ -4,7 +4,8 @@ from service import plan
 from service.core import Translator
 from service.schemas import TranslateRequest
 from service.text.protect import Protected, protect
-from tests.service.fakes import EchoEngine, run, translate
+from service.text.tokens import Tokenizer
+from tests.service.fakes import TAGS, EchoEngine, model, run, started, translate
 
 FRENCH = "Le chat boit du lait sur la table."
 
@@ -87,3 +88,11 @@ def test_a_number_that_touches_letters_no_model_reads_is_kept_whole(
 ) -> None:
     found = translator.planner.plan(text, TranslateRequest(text=text, source="en", target="fr"))
     assert [span.text for span in found.spans] == kept
+
+
+@pytest.mark.parametrize("text", ["", " ", "😀", "---", "12"])
+def test_a_text_without_words_needs_no_language_between(tokenizer: Tokenizer, text: str) -> None:
+    legs = [("en", "fr"), ("fr", "en"), ("de", "en"), ("en", "de")]
+    translator = started([model(tokenizer, EchoEngine(), directions=legs, tags=TAGS | {"de": 4})])
+    found = translate(translator, text, source=None, target="fr")
+    assert (found.text, found.source, found.pivot) == (text, "en", None)

@@ -108,6 +108,10 @@ def test_something_always_serves(tokenizer: Tokenizer, monkeypatch) -> None:
     assert translator.ready
 
 
+def test_a_queue_shorter_than_the_list_of_targets_is_long_enough(tokenizer: Tokenizer) -> None:
+    assert run(serving.warm_up(model(tokenizer, EchoEngine(capacity=1)))) == ""
+
+
 def test_nothing_is_reloaded_while_stopping(tokenizer: Tokenizer) -> None:
     translator = started([model(tokenizer, EchoEngine())])
     translator.drain()

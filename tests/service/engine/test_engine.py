@@ -1,11 +1,16 @@
 """Jobs in, hypotheses out: the queue, its ends, and that no sentence spoils another."""
 
+import gc
+import shutil
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import CancelledError, wait
+from pathlib import Path
 from threading import Event as Flag
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +18,8 @@ import pytest
 from export.decoder import GraphDecoder
 from export.package import Package
 from service.engine import Engine, Event, Job, Overloaded
+from service.engine import loop as loop_module
+from service.engine.loop import Loop
 from service.engine.session import GROUP_TOKENS, Session, Stepper
 from service.engine.slots import Encoded, Slots
 from tests.service.engine.helpers import WAIT, results, running, translate
@@ -260,6 +267,54 @@ def test_close_finishes_what_was_submitted(engine: Engine, sources: list[list[in
     with pytest.raises(RuntimeError, match="closed"):
         engine.submit(Job(sources[0]))
     engine.close()  # a second time is no harm
+
+
+def test_a_closed_engine_needs_no_garbage_collector(package: Package) -> None:
+    """What was there when a server had started is frozen: the collector never looks at it again."""
+    gc.disable()
+    try:
+        engine = Engine(package, precision="fp32", threads=2)
+        engine.start()
+        gone = weakref.ref(engine)
+        engine.close()
+        del engine
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_the_size_of_what_serves_is_known_when_its_files_are_gone(package: Package, tmp_path: Path) -> None:
+    path = shutil.copytree(package.path, tmp_path / "package")
+    engine = Engine(Package.open(path), precision="fp32", threads=1)
+    size = engine.memory_bytes
+    path.rename(tmp_path / "old")
+    assert engine.memory_bytes == size > 0
+
+
+def test_a_loop_begins_anew_when_there_is_memory_again(
+    package: Package, sources: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(package) as engine:
+        expected = translate(engine, [Job(sources[0])])
+        lacking = [MemoryError(), MemoryError()]
+        begin, run = Loop.reset, Stepper.run
+
+        def reset(loop: Loop) -> None:
+            if lacking:
+                raise lacking.pop()
+            begin(loop)
+
+        def fail(*_: Any, **__: Any) -> None:
+            monkeypatch.setattr(Stepper, "run", run)
+            raise MemoryError
+
+        monkeypatch.setattr(loop_module, "RECOVER", 0.0)
+        monkeypatch.setattr(Loop, "reset", reset)
+        monkeypatch.setattr(Stepper, "run", fail)
+        with pytest.raises(MemoryError):
+            engine.submit(Job(sources[0])).result(WAIT)
+        assert_same(engine.submit(Job(sources[0])).result(WAIT), expected[0])
+        assert lacking == []
 
 
 @pytest.mark.parametrize(
