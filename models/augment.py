@@ -17,7 +17,7 @@ The shares are those of :class:`models.config.AugmentConfig`; the same seed make
 import random
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -106,10 +106,16 @@ def with_placeholders(pair: Pair, draw: random.Random) -> Pair:
     symbols = list(PLACEHOLDERS[: len(chosen)])
     if draw.random() < 0.5:
         symbols = draw.sample(PLACEHOLDERS, len(chosen))
-    first, second = pair.first, pair.second
-    for text, symbol in zip(chosen, symbols, strict=True):
-        first, second = first.replace(text, symbol), second.replace(text, symbol)
-    return pair._replace(first=first, second=second)
+    symbol_of = dict(zip(chosen, symbols, strict=True))
+    return pair._replace(first=replaced(pair.first, symbol_of), second=replaced(pair.second, symbol_of))
+
+
+def replaced(text: str, symbol_of: Mapping[str, str]) -> str:
+    """``text`` with a symbol for each of the keys, in one pass: a symbol has a digit, which may be a key too."""
+    if not symbol_of:
+        return text
+    keys = sorted(symbol_of, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, keys)), lambda found: symbol_of[found[0]], text)
 
 
 def on_both(change: Callable[[str], str], pair: Pair) -> Pair:

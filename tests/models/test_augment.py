@@ -1,6 +1,7 @@
 """Changed copies of pairs: both sides alike, nothing invented, the same for the same seed."""
 
 import random
+import re
 
 import pytest
 
@@ -118,6 +119,15 @@ def test_placeholders_stand_for_what_is_the_same(first, second, text):
 def test_what_is_not_replaced(first, second):
     pair = Pair(first, second, "x")
     assert {with_placeholders(pair, random.Random(seed)) for seed in range(20)} == {pair}
+
+
+def test_a_digit_that_is_replaced_is_not_looked_for_in_symbols():
+    pair = Pair("Debian Jessie 2 and 1 and 0", "Debian Jessie 2 et 1 et 0", "x")
+    for seed in range(200):
+        for text in with_placeholders(pair, random.Random(seed))[:2]:
+            symbols = re.findall("⟦[^⟧]*⟧", text)
+            assert set(symbols) <= set(PLACEHOLDERS)
+            assert len(symbols) == len(set(symbols)) == text.count("⟦") == text.count("⟧")
 
 
 def test_placeholders_are_in_order_or_not():
