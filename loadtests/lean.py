@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 HEAD_END = b"\r\n\r\n"
+RESTED = 1.0
+"""Seconds without a request after which a server may close a connection at the moment of the next one."""
 
 
 class Answer(NamedTuple):
@@ -31,6 +33,9 @@ class Connection(asyncio.Protocol):
         self.received = b""
         self.expected = 0
         self.exchange: Exchange | None = None
+        self.idle_since: float | None = None
+        self.rested = False
+        """Whether it was idle for so long before this request that the server may have been closing it."""
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -45,17 +50,17 @@ class Connection(asyncio.Protocol):
         if self.expected and len(self.received) >= self.expected:
             exchange, answer = self.exchange, self.received
             self.exchange, self.received, self.expected = None, b"", 0
+            self.idle_since = time.perf_counter()
             self.client.idle.append(self)
             if exchange:
                 exchange.finish(answer)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """A server may close an idle connection at the moment of a request: then that is sent again."""
+        """A request that met the end of a rested connection is sent again; any other was lost by the server."""
         if self.exchange is None:
             if self in self.client.idle:
                 self.client.idle.remove(self)
-        elif not self.received and not self.exchange.repeated:
-            self.exchange.repeated = True
+        elif self.rested and not self.received:
             self.client.open(self.exchange)
         else:
             self.exchange.fail()
@@ -63,6 +68,7 @@ class Connection(asyncio.Protocol):
     def send(self, exchange: "Exchange") -> None:
         self.exchange = exchange
         exchange.sent = time.perf_counter()
+        self.rested = self.idle_since is not None and exchange.sent - self.idle_since >= RESTED
         self.transport.write(exchange.request)
 
 
@@ -72,7 +78,6 @@ class Exchange:
     def __init__(self, request: bytes, due: float) -> None:
         self.request, self.due = request, due
         self.sent = due
-        self.repeated = False
         self.future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
     def finish(self, received: bytes) -> None:
