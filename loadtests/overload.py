@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any
@@ -44,6 +45,8 @@ PAUSE = 0.02
 """Seconds between two of them."""
 BACK_OFF = 0.1
 """Seconds that a client of the closed loop waits after a refusal."""
+PREPARED = 20_000
+"""Different requests of the closed loop, after which the same come again."""
 WARM_UP = 0.25
 """Share of the closed loop that is not counted."""
 SETTLE, WATCH = 1.0, 3.0
@@ -157,7 +160,7 @@ async def probe(client: Client, requests: Sequence[bytes], until: Callable[[int]
 
 async def capacity(traffic: Traffic, clients: int, seconds: float) -> float:
     """Replies in a second that ``clients`` get who ask again as soon as they are answered."""
-    requests = iter(traffic.questions(int(2000 * seconds), 1))
+    requests = cycle(traffic.questions(PREPARED, 1))
     start = time.perf_counter()
     counted = start + WARM_UP * seconds
     end = start + seconds

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import time
 from typing import Any
@@ -128,6 +129,20 @@ def test_the_whole_of_it(stub_server, tmp_path):
         assert each["offered_per_s"] == pytest.approx(each["factor"] * report["capacity_per_s"], abs=1)
         assert each["arrivals"] == pytest.approx(2 * each["offered_per_s"], rel=0.6)
         assert each["generator"]["late_ms"]["p50"] < 500
+
+
+def test_a_server_that_is_faster_than_requests_are_prepared(stub_server, monkeypatch):
+    monkeypatch.setattr(overload, "PREPARED", 3)
+
+    async def reached(url: str) -> float:
+        traffic = overload.traffic_to(url, seed=1)
+        try:
+            return await overload.capacity(traffic, 2, 0.5)
+        finally:
+            traffic.client.close()
+
+    with stub_server() as url:
+        assert asyncio.run(reached(url)) > 0
 
 
 def test_without_a_server(stub_server, tmp_path):
