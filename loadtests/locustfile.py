@@ -4,8 +4,9 @@
 
 Each user asks once a second, or as soon as the last reply is there if that took longer, so that ``--users`` is the
 offered rate in requests a second. Latency is counted from when a request was due: a slow server cannot hide behind the
-requests that it kept from being sent. Exits non-zero on any error, on a wrong reply, on a 95th percentile above
-``--p95``, and if nothing was answered. ``make loadtest`` runs this and brings its own server.
+requests that it kept from being sent. Those that are still unsent when the test ends count with what they have waited.
+Exits non-zero on any error, on a wrong reply, on a 95th percentile above ``--p95``, and if nothing was answered. ``make
+loadtest`` runs this and brings its own server.
 """
 
 import json
@@ -48,22 +49,25 @@ class Translating(FastHttpUser):
 
     sentences: ClassVar[Sentences]
     models: ClassVar[list[Model]]
+    recorder: ClassVar[Recorder]
+    ended: ClassVar[float]
+    """From when on nobody has to ask any more."""
     numbers: ClassVar[count] = count()
 
     def on_start(self) -> None:
         self.random = Random(f"{self.environment.parsed_options.seed} {next(self.numbers)}")
         gevent.sleep(self.random.uniform(0, PACE))  # out of step with the others, who started at the same moment
-        self.due = time.monotonic()
+        self.due = time.monotonic()  # the next request; those before it have been sent
 
     def wait_time(self) -> float:
         """Seconds until the next request is due; one that is overdue goes out at once."""
-        self.due += PACE
         return max(0.0, self.due - time.monotonic())
 
     @task
     def translate(self) -> None:
         question = ask(self.random, self.models, self.sentences)
         late = max(0.0, time.monotonic() - self.due)
+        self.due += PACE
         with self.client.post("/v1/translate", json=question.body, name=question.name, catch_response=True) as response:
             response.request_meta["response_time"] += 1000 * late
             if response.status_code != 200:
@@ -71,11 +75,23 @@ class Translating(FastHttpUser):
             elif wrong := problem(question, response.text):
                 response.failure(f"wrong reply: {wrong}")
 
+    def on_stop(self) -> None:
+        """What fell due during the test and waits still has taken at least until now."""
+        while self.due < self.ended:
+            question = ask(self.random, self.models, self.sentences)
+            self.recorder.unsent(name=question.name, waited=1000 * (time.monotonic() - self.due))
+            self.due += PACE
+
 
 @events.init.add_listener
 def set_clock(**_: Any) -> None:
     """The event loop's clock, which ``--run-time`` is counted from, stood still while Locust was loaded."""
     gevent.get_hub().loop.update_now()
+
+
+@events.test_stopping.add_listener
+def end(**_: Any) -> None:
+    Translating.ended = time.monotonic()
 
 
 @events.test_start.add_listener
@@ -91,6 +107,7 @@ def prepare(environment: Environment, **_: Any) -> None:
         sys.exit(f"no load test of {environment.host}: {error}")
     settings = {"url": environment.host, "users": options.num_users, "seed": options.seed, "p95_limit_ms": options.p95}
     recorder = Recorder(settings, served["models"], offered=options.num_users / PACE)
+    Translating.recorder = recorder
     environment.events.request.add_listener(recorder.record)
     environment.events.user_error.add_listener(recorder.crash)
 

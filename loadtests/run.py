@@ -31,7 +31,8 @@ def load(url: str, *, users: int, duration: float, p95: float | None, sentences:
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "locust", "--locustfile", LOCUSTFILE, "--headless", "--only-summary"]
     command += ["--host", url, "--users", users, "--spawn-rate", users, "--run-time", f"{duration:g}s"]
-    command += ["--stop-timeout", "30s", "--csv", stem, "--html", stem.with_suffix(".html"), "--report", report]
+    # longer than a request may take: what is under way ends with a reply or an error, and is counted
+    command += ["--stop-timeout", "35s", "--csv", stem, "--html", stem.with_suffix(".html"), "--report", report]
     command += ["--sentences", sentences.resolve(), "--seed", seed]
     command += [] if p95 is None else ["--p95", p95]
     with stem.with_suffix(".log").open("wb") as log:
@@ -46,10 +47,12 @@ def verdict(report: dict[str, Any]) -> str:
         return "nothing was answered"
     errors = ", ".join(f"{count} x {error}" for error, count in report["errors"].items())
     figures = f"p50 {total['p50_ms']:g} ms, p95 {total['p95_ms']:g} ms, {report['achieved_per_s']:g} requests/s"
+    unsent = report["unsent"]
     late = limit is not None and total["p95_ms"] > limit
-    return "; ".join(
-        [figures, *([f"p95 over {limit:g} ms"] if late else []), *([f"errors: {errors}"] if errors else [])]
-    )
+    missed = [f"p95 over {limit:g} ms"] if late else []
+    missed += [f"{unsent} requests were due and could not be sent before the end"] if unsent else []
+    missed += [f"errors: {errors}"] if errors else []
+    return "; ".join([figures, *missed])
 
 
 def main(

@@ -31,6 +31,24 @@ def test_one_error_fails_and_has_its_kind():
     assert report["by_kind"]["b"]["failures"] == report["total"]["failures"] == 1
 
 
+def test_what_was_due_and_never_sent_counts_with_its_wait():
+    figures = recorder(limit=1000)
+    for _ in range(9):
+        figures.record(name="a", response_time=1.0)
+    figures.unsent(name="a", waited=5000.0)
+    figures.started = figures.ended - 3
+    report = figures.report()
+    assert report["passed"] is False
+    assert (report["unsent"], report["total"]["requests"], report["achieved_per_s"]) == (1, 10, 3.0)
+    assert report["total"]["p99_ms"] > 1000
+
+
+def test_nothing_but_what_was_never_sent_fails():
+    figures = recorder()
+    figures.unsent(name="a", waited=5000.0)
+    assert figures.report()["passed"] is False
+
+
 def test_a_fault_of_the_load_test_fails():
     figures = recorder()
     figures.record(name="a", response_time=1.0)
