@@ -26,7 +26,7 @@ from rich.table import Table
 
 from models.checkpoint import Run
 from models.config import MOST_ALIGNED, AnyModelConfig, Config, TransformerConfig
-from models.data import Batch, Column, ParallelText, pad
+from models.data import Batch, Column, ParallelText, fingerprint, pad
 from models.lexicon import BLOCK, LEARNT_PAIRS, Lexicon
 from models.tokenizer import BOS, EOS, PAD, Tokenizer
 from models.translator import Translator
@@ -259,7 +259,8 @@ def label(
             raise typer.BadParameter(f"{run} was trained with another vocabulary than that of {data}")
         found = attended(trained.model(), text, pairs)
     links = packed(found, len(text.corpus))
-    np.savez(data / "alignment.npz", links=links.tokens, offsets=links.offsets)
+    of = np.array(fingerprint(data))
+    np.savez(data / "alignment.npz", links=links.tokens, offsets=links.offsets, of=of)
     Console().print(f"{len(pairs):,} of {len(text.corpus):,} pairs, {len(links.tokens):,} links")
 
 

@@ -7,6 +7,7 @@ the configuration has one pair, in the configuration. Beside ``text.npz`` and ``
 what was read, kept and dropped of each corpus, and why (:mod:`models.clean`).
 """
 
+import hashlib
 import json
 import random
 from collections import Counter, defaultdict
@@ -121,9 +122,13 @@ class ParallelText:
             return cls(columns, *per_pair, file["names"].tolist(), file["prepared"], file["tags"])
 
     def aligned(self, path: Path) -> "ParallelText":
-        """With the alignments of a file. Raises ``ValueError`` where it is of another text."""
+        """With the alignments of a file. Raises ``ValueError`` where it is of another text than that beside it."""
         with np.load(path, allow_pickle=False) as file:
             links = Column(file["links"], file["offsets"])
+            of = str(file["of"]) if "of" in file else None  # older files do not say
+        if of is not None and of != fingerprint(path.parent):
+            again = f"python -m models.align label --config FILE --data {path.parent}"
+            raise ValueError(f"{path} aligns other text than is beside it, or another vocabulary: run {again}")
         if len(links.lengths) != len(self.corpus):
             raise ValueError(f"{path} aligns {len(links.lengths)} pairs, and there are {len(self.corpus)}")
         return replace(self, links=links)
@@ -168,6 +173,15 @@ class ParallelText:
                 places = np.stack(both)  # [2, links], first side first
                 links.append(np.stack([np.full(places.shape[1], row), places[1 - backward], places[backward] + 1]))
         return Batch(*pad(sources), pad(targets)[0], torch.from_numpy(np.concatenate(links, 1)) if links else None)
+
+
+def fingerprint(data: Path) -> str:
+    """Hash of the text and the vocabulary in a directory that this module wrote."""
+    digest = hashlib.sha256()
+    for name in ("text.npz", "tokenizer.model"):
+        with (data / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def augment(pairs: Iterable[Pair], config: DataConfig, seed: int) -> Iterator[Example]:
@@ -247,6 +261,7 @@ def main(
     pairs = agreeing(read(files, settings.data, seed, cleaner), settings.data, seed, cleaner.counts)
     if not pairs:
         raise typer.BadParameter(f"no clean pairs of the corpora {sorted(settings.data.shares)} in these files")
+    (output / "alignment.npz").unlink(missing_ok=True)  # of the text that was here
     if tokenizer is None:
         vocabulary = learn_vocabulary(pairs, output / "tokenizer.model", settings)
     else:

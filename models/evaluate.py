@@ -2,13 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import sacrebleu
 import torch
 
+from models.config import DataConfig
 from models.data import pad
+from models.pairs import read_pairs
 from models.tokenizer import BOS, EOS, Tokenizer
 from models.translator import Translator, greedy
 
@@ -18,6 +22,15 @@ class Example(NamedTuple):
     reference: str
     source: str
     target: str
+
+
+def read_examples(file: Path, config: DataConfig, limit: int) -> list[Example]:
+    """The first ``limit`` pairs of a file, in each of the directions that are trained."""
+    first, second = config.pair_of(file).split("-")
+    pairs = list(islice(read_pairs([file]), limit))
+    forward = [Example(pair.first, pair.second, first, second) for pair in pairs]
+    backward = [Example(pair.second, pair.first, second, first) for pair in pairs]
+    return [each for each in forward + backward if (each.source, each.target) in config.directions]
 
 
 def translate(

@@ -14,7 +14,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,10 +27,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from models import checkpoint
 from models.config import Config, TrainingConfig
-from models.data import ParallelText
-from models.evaluate import Example, corpus_bleu
+from models.data import ParallelText, fingerprint
+from models.evaluate import corpus_bleu, read_examples
 from models.loss import loss_of
-from models.pairs import read_pairs
 from models.precision import has_bf16, is_faster_in_bf16
 from models.tokenizer import Tokenizer
 from models.transplant import transplant
@@ -76,7 +74,7 @@ class Trainer:
         self.text = ParallelText.load(data / "text.npz")
         if config.training.alignment_weight:
             self.text = self.text.aligned(data / "alignment.npz")
-        self.tokenizer = Tokenizer(data / "tokenizer.model")
+        self.tokenizer, self.of = Tokenizer(data / "tokenizer.model"), fingerprint(data)
         if len(self.tokenizer) > config.model.vocab_size:
             raise ValueError(f"{len(self.tokenizer)} pieces in {data}, only {config.model.vocab_size} in {config.name}")
         self.accelerator = Accelerator(mixed_precision=self.precision())
@@ -86,18 +84,10 @@ class Trainer:
         )
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.at = Progressed(processes=self.accelerator.num_processes)
-        self.dev = [example for file in dev for example in self.examples(file)]
+        self.dev = [example for file in dev for example in read_examples(file, config.data, DEV_SENTENCES)]
         # A CPU is shared with others, and a process on it may be stopped for a while.
         self.clock = time.thread_time if self.accelerator.device.type == "cpu" else time.monotonic
         run.mkdir(parents=True, exist_ok=True)
-
-    def examples(self, file: Path) -> list[Example]:
-        """The first pairs of a dev set, in the directions that are trained."""
-        first, second = self.config.data.pair_of(file).split("-")
-        pairs = list(islice(read_pairs([file]), DEV_SENTENCES))
-        forward = [Example(pair.first, pair.second, first, second) for pair in pairs]
-        backward = [Example(pair.second, pair.first, second, first) for pair in pairs]
-        return [each for each in forward + backward if (each.source, each.target) in self.config.data.directions]
 
     @property
     def bare(self) -> Any:
@@ -108,7 +98,7 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         content = {"model": self.bare.state_dict(), "optimizer": self.optimizer.state_dict(), "at": vars(self.at)}
-        content["precision"] = self.accelerator.mixed_precision
+        content |= {"precision": self.accelerator.mixed_precision, "of": self.of}
         checkpoint.save(self.run / f"step-{self.at.step:07d}.pt", content)
         for old in self.checkpoints()[: -self.config.training.average_last]:
             old.unlink()
@@ -129,10 +119,16 @@ class Trainer:
         return sorted(self.run.glob("step-*.pt"))
 
     def resume(self) -> None:
-        """Go on from the newest checkpoint, if there is one, with as many processes as there are now."""
+        """Go on from the newest checkpoint, if there is one, with as many processes as there are now.
+
+        Raises ``ValueError`` where that has learnt from other text or with another vocabulary.
+        """
         if not (paths := self.checkpoints()):
             return
         content = checkpoint.load(paths[-1])
+        if content.get("of", self.of) != self.of:  # older checkpoints do not say
+            what = "has learnt from other text, or with another vocabulary"
+            raise ValueError(f"{self.run} {what}: go on with the --data it had, or choose another --run")
         self.bare.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         processes = self.accelerator.num_processes
@@ -285,8 +281,13 @@ def main(
     save_minutes: Annotated[float, typer.Option(help="minutes of computing between checkpoints")] = 5.0,
 ) -> None:
     """Train a model, or go on training it."""
-    trainer = Trainer(Config.load(config), data, run, dev, Budget(max_minutes, max_steps))
-    trainer.resume()
+    settings = Config.load(config)
+    try:
+        trainer = Trainer(settings, data, run, dev, Budget(max_minutes, max_steps))
+        trainer.resume()
+    except (FileNotFoundError, ValueError) as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(2) from None
     if initial:
         trainer.begin(initial)
     trainer.train(save_minutes=save_minutes)

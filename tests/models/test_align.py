@@ -239,4 +239,6 @@ def test_label_command(run, toml, prepared, tmp_path):
     assert 0.3 < counts["half"] / counts["lexicon"] < 0.7
     assert counts["model"] > 0
     (data / "tokenizer.model").write_bytes(b"another")
+    with pytest.raises(ValueError, match="or another vocabulary"):
+        ParallelText.load(data / "text.npz").aligned(data / "alignment.npz")
     assert invoke("label", "--config", toml, "--data", data, "--run", run).exit_code != 0

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from models import data
 from models.augment import BACKWARD, BOTH, FORWARD, Example
 from models.config import AugmentConfig, Config
-from models.data import Column, ParallelText
+from models.data import Column, ParallelText, fingerprint
 from models.pairs import Pair
 from models.tokenizer import BOS, EOS, PAD, Tokenizer
 
@@ -99,6 +99,21 @@ def test_alignments_of_another_text_are_refused(tmp_path):
     np.savez(tmp_path / "alignment.npz", links=np.zeros(0, np.uint16), offsets=np.zeros(3, np.int64))
     with pytest.raises(ValueError, match="aligns 2 pairs, and there are 3"):
         make_text([(1, 1)] * 3).aligned(tmp_path / "alignment.npz")
+
+
+def test_alignments_are_of_the_text_and_the_vocabulary_beside_them(tmp_path):
+    text, links = make_text([(3, 4)]), Column.pack([[257]])
+    text.save(tmp_path / "text.npz")
+    (tmp_path / "tokenizer.model").write_bytes(b"one")
+    of = np.array(fingerprint(tmp_path))
+    np.savez(tmp_path / "alignment.npz", links=links.tokens, offsets=links.offsets, of=of)
+    assert text.aligned(tmp_path / "alignment.npz").links is not None
+    for name, content in (("tokenizer.model", b"another"), ("text.npz", b"another")):
+        old = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=r"run python -m models\.align label"):
+            text.aligned(tmp_path / "alignment.npz")
+        (tmp_path / name).write_bytes(old)
 
 
 def test_load_executes_nothing(tmp_path):
@@ -246,6 +261,12 @@ def test_command_can_reuse_a_vocabulary(tmp_path, toml, corpus, tokenizer):
     result = run("--config", toml, "--output", tmp_path, "--tokenizer", tokenizer.path, corpus)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "tokenizer.model").read_bytes() == tokenizer.path.read_bytes()
+
+
+def test_alignments_of_the_text_before_are_deleted(tmp_path, toml, corpus):
+    (tmp_path / "alignment.npz").write_bytes(b"of what was here")
+    assert run("--config", toml, "--output", tmp_path, corpus).exit_code == 0
+    assert not (tmp_path / "alignment.npz").exists()
 
 
 def test_command_says_when_nothing_is_left(tmp_path, toml):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 import models
 from models import checkpoint, train
 from models.config import Config
-from models.data import Column
+from models.data import Column, ParallelText
 from models.precision import has_bf16
 from models.train import Budget, Progressed, Trainer, learning_rate
 
@@ -169,6 +170,40 @@ def test_what_was_learnt_after_the_last_checkpoint_is_learnt_again(trainer):
     assert all(torch.equal(tensor, weights[name]) for name, tensor in resumed.bare.state_dict().items())
 
 
+def copied(prepared, directory):
+    for file in prepared.iterdir():
+        (directory / file.name).write_bytes(file.read_bytes())
+    return directory
+
+
+def test_a_run_goes_on_with_its_own_text_and_vocabulary_alone(toml, prepared, tmp_path):
+    def command(data, steps):
+        options = {"--config": toml, "--data": data, "--run": tmp_path / "run", "--max-steps": steps}
+        return CliRunner().invoke(app, [str(word) for option in options.items() for word in option])
+
+    assert command(prepared, 1).exit_code == 0
+    (tmp_path / "other").mkdir()
+    other = copied(prepared, tmp_path / "other")
+    assert command(other, 2).exit_code == 0  # the same in another place
+    text = ParallelText.load(other / "text.npz")
+    replace(text, ways=text.ways + 1).save(other / "text.npz")
+    refused = command(other, 3)
+    assert refused.exit_code == 2
+    assert "go on with the --data it had, or choose another --run" in refused.output
+
+
+def test_a_checkpoint_that_does_not_say_its_text_is_gone_on_from(trainer):
+    learner = trainer(steps=1)
+    learner.train(save_minutes=0)
+    [path] = learner.checkpoints()
+    content = checkpoint.load(path)
+    del content["of"]
+    checkpoint.save(path, content)
+    learner = trainer()
+    learner.resume()
+    assert learner.at.step == 1
+
+
 def test_an_epoch_is_the_same_when_asked_again_and_differs_from_the_next(trainer):
     learner = trainer()
     first, again = ([batch.tolist() for batch in learner.epoch()] for _ in range(2))
@@ -298,8 +333,7 @@ def test_a_guided_run_reads_its_alignments(configure, architecture, prepared, tm
     budget = Budget(NEVER, 2)
     with pytest.raises(FileNotFoundError, match=r"alignment\.npz"):
         Trainer(configure(architecture, alignment_weight=0.05), prepared, tmp_path / "run", (), budget)
-    for file in prepared.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+    copied(prepared, tmp_path)
     pairs = len(np.load(prepared / "text.npz")["corpus"])
     links = Column.pack([[257]] * pairs)  # the second sub-words of all
     np.savez(tmp_path / "alignment.npz", links=links.tokens, offsets=links.offsets)
