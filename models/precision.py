@@ -10,7 +10,8 @@ def has_bf16() -> bool:
     """True where bf16 is computed natively."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    # builds without oneDNN, as those of macOS, have no such operator
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def is_faster_in_bf16() -> bool:
