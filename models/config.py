@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
+from models.pairs import LANGUAGES
+
 EPOCHS = 10
 """Of a corpus that is seen in small shares, no more is prepared than so many epochs take."""
 HEAD_STEP = 8
@@ -158,10 +160,14 @@ class DataConfig(Section):
     def pair_of(self, file: Path) -> str:
         """The languages of a file's columns, from its name, as in ``en-fr.news.tsv`` or ``news.en-fr.tsv.xz``.
 
-        With one pair in the configuration the name need not tell. Raises ``ValueError`` where it does not.
+        With one pair in the configuration the name need not tell. Raises ``ValueError`` where it has to and does not,
+        or where it tells of other languages.
         """
         parts = file.name.split(".")
-        named = [pair for pair in self.fractions if pair in parts] or list(self.fractions)
+        named = [pair for pair in self.fractions if pair in parts]
+        if not named and (others := [part for part in parts if LANGUAGES.fullmatch(part)]):
+            raise ValueError(f"{file}: the name says {others[0]}; the configuration has {', '.join(self.fractions)}")
+        named = named or list(self.fractions)
         if len(named) != 1:
             raise ValueError(f"{file}: the name does not say which of {', '.join(self.fractions)} it holds")
         return named[0]

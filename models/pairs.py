@@ -1,9 +1,13 @@
 """Reading parallel text: ``english<TAB>french<TAB>corpus`` lines, any two languages."""
 
 import lzma
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+LANGUAGES = re.compile("[a-z]{2,3}-[a-z]{2,3}")
+"""What between the dots of a file's name says which languages its columns are in."""
 
 
 class Pair(NamedTuple):

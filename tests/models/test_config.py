@@ -87,7 +87,7 @@ def test_the_name_of_a_file_says_its_languages(configure, name, pair):
     assert several(configure).pair_of(Path("/en-de.d") / name) == pair
 
 
-@pytest.mark.parametrize("name", ["news.tsv", "en-fr.en-de.tsv", "en-it.tsv", "xen-fr.tsv"])
+@pytest.mark.parametrize("name", ["news.tsv", "en-fr.en-de.tsv", "xenon-fr.tsv"])
 def test_a_name_that_does_not_say_its_languages(configure, name):
     with pytest.raises(ValueError, match=r"does not say which of en-fr, en-de"):
         several(configure).pair_of(Path(name))
@@ -95,6 +95,15 @@ def test_a_name_that_does_not_say_its_languages(configure, name):
 
 def test_with_one_pair_of_languages_a_name_need_not_tell(configure):
     assert configure("bahdanau").data.pair_of(Path("news.tsv")) == "en-fr"
+
+
+@pytest.mark.parametrize("name", ["en-de.news.tsv.xz", "news.fr-en.tsv", "deu-fra.tsv"])
+def test_a_name_that_says_other_languages_is_refused(configure, name):
+    """With one pair of languages too: German must not be learnt as French, nor the columns be taken for each other."""
+    with pytest.raises(ValueError, match=r"the name says \w+-\w+; the configuration has en-fr"):
+        configure("bahdanau").data.pair_of(Path(name))
+    with pytest.raises(ValueError, match=r"has en-fr, en-de"):
+        several(configure).pair_of(Path("en-it.tsv"))
 
 
 def test_json_round_trip(configure, architecture):
