@@ -1,5 +1,9 @@
 """Checkpoints: what resuming and averaging need, written whole or not at all."""
 
+import os
+import pickle
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +28,15 @@ def build(config: Config) -> Translator:
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write beside, then rename: a process killed half-way leaves the previous checkpoint intact."""
+    """Write beside, then rename: a process killed half-way leaves the previous checkpoint intact.
+
+    So does a power cut: the content is on the disk before the new name is.
+    """
     partial = path.with_suffix(".partial")
-    torch.save(content, partial)
+    with partial.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
 
 
@@ -35,11 +45,22 @@ def load(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def average(paths: list[Path]) -> Weights:
-    """Mean of the weights of several checkpoints. Raises ``ValueError`` for an empty list."""
-    if not paths:
+def newest_first(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Those of ``paths``, oldest first, that open. Warns of every other one: a power cut may have left it empty."""
+    for path in reversed(paths):
+        try:
+            content = load(path)
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            warnings.warn(f"{path} does not open and is passed over: {error}", stacklevel=2)
+        else:
+            yield content
+
+
+def average(paths: Sequence[Path]) -> Weights:
+    """Mean of the weights of several checkpoints. Raises ``ValueError`` where none is there that opens."""
+    states: list[Weights] = [content["model"] for content in newest_first(paths)]
+    if not states:
         raise ValueError("no checkpoints to average")
-    states: list[Weights] = [load(path)["model"] for path in paths]
     first = states[0]
     return {name: torch.stack([s[name].double() for s in states]).mean(0).to(first[name].dtype) for name in first}
 

@@ -110,22 +110,23 @@ class Trainer:
 
     def better_precision(self) -> str:
         """That of the run's checkpoints where it can be had: which is faster may come out otherwise the next time."""
-        known = [checkpoint.load(path).get("precision") for path in self.checkpoints()[-1:]]
-        if known == ["no"] or (known == ["bf16"] and has_bf16()):
-            return str(known[0])
+        known = next(checkpoint.newest_first(self.checkpoints()), {}).get("precision")
+        if known == "no" or (known == "bf16" and has_bf16()):
+            return str(known)
         return "bf16" if is_faster_in_bf16() else "no"
 
     def checkpoints(self) -> list[Path]:
         return sorted(self.run.glob("step-*.pt"))
 
     def resume(self) -> None:
-        """Go on from the newest checkpoint, if there is one, with as many processes as there are now.
+        """Go on from the newest checkpoint that opens, if there are any, with as many processes as there are now.
 
-        Raises ``ValueError`` where that has learnt from other text or with another vocabulary.
+        Raises ``ValueError`` where none opens, or where it has learnt from other text or with another vocabulary.
         """
         if not (paths := self.checkpoints()):
             return
-        content = checkpoint.load(paths[-1])
+        if (content := next(checkpoint.newest_first(paths), None)) is None:
+            raise ValueError(f"no checkpoint in {self.run} opens: delete them to begin again, or choose another --run")
         if content.get("of", self.of) != self.of:  # older checkpoints do not say
             what = "has learnt from other text, or with another vocabulary"
             raise ValueError(f"{self.run} {what}: go on with the --data it had, or choose another --run")

@@ -1,5 +1,6 @@
 """Checkpoints: whole or not at all, nothing executed, means that are means."""
 
+import os
 import pickle
 
 import pytest
@@ -22,7 +23,7 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     checkpoint.save(path, {"step": 1})
 
     def disk_full(content, target):
-        target.write_bytes(b"half a file")
+        target.write(b"half a file")
         raise OSError("No space left on device")
 
     monkeypatch.setattr(torch, "save", disk_full)
@@ -30,6 +31,32 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
         checkpoint.save(path, {"step": 2})
     assert checkpoint.load(path) == {"step": 1}
     assert list(tmp_path.glob("*.pt")) == [path]
+
+
+def test_the_content_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path, sizes = tmp_path / "step.pt", []
+
+    def sync(number):
+        assert not path.exists()
+        sizes.append(os.fstat(number).st_size)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    checkpoint.save(path, {"step": 1})
+    assert sizes == [path.stat().st_size]
+
+
+def test_a_checkpoint_that_does_not_open_is_passed_over(tmp_path):
+    paths = [tmp_path / f"step-{i}.pt" for i in range(4)]
+    for i, path in enumerate(paths):
+        checkpoint.save(path, {"model": {"weight": torch.tensor([float(i)])}})
+    paths[3].write_bytes(b"")
+    paths[2].write_bytes(paths[2].read_bytes()[:100])
+    with pytest.warns(UserWarning, match="does not open and is passed over") as warned:
+        found = [content["model"]["weight"].item() for content in checkpoint.newest_first(paths)]
+    assert found == [1, 0]
+    assert [str(paths[i]) in str(each.message) for i, each in zip((3, 2), warned, strict=True)] == [True, True]
+    with pytest.warns(UserWarning, match="passed over"):
+        assert checkpoint.average(paths)["weight"].item() == 0.5
 
 
 class Harmful:

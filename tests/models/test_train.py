@@ -204,6 +204,24 @@ def test_a_checkpoint_that_does_not_say_its_text_is_gone_on_from(trainer):
     assert learner.at.step == 1
 
 
+def test_a_run_goes_on_from_the_newest_checkpoint_that_opens(trainer):
+    trainer(steps=3).train(save_minutes=0)
+    *others, last = trainer().checkpoints()
+    last.write_bytes(b"")  # as a power cut may leave it
+    with pytest.warns(UserWarning, match=f"{last.name} does not open and is passed over"):
+        learner = trainer(steps=4)
+    with pytest.warns(UserWarning, match=f"{last.name} does not open and is passed over"):
+        learner.resume()
+    assert learner.at.step == 2
+    for path in others:
+        path.write_bytes(b"")
+    with (
+        pytest.warns(UserWarning, match="passed over"),
+        pytest.raises(ValueError, match=r"no checkpoint in \S+ opens: delete them"),
+    ):
+        learner.resume()
+
+
 def test_an_epoch_is_the_same_when_asked_again_and_differs_from_the_next(trainer):
     learner = trainer()
     first, again = ([batch.tolist() for batch in learner.epoch()] for _ in range(2))
