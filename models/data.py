@@ -122,13 +122,18 @@ class ParallelText:
             return cls(columns, *per_pair, file["names"].tolist(), file["prepared"], file["tags"])
 
     def aligned(self, path: Path) -> "ParallelText":
-        """With the alignments of a file. Raises ``ValueError`` where it is of another text than that beside it."""
+        """With the alignments of a file.
+
+        Raises ``FileNotFoundError`` where there is none, ``ValueError`` where it is of other text than is beside it.
+        """
+        command = f"run python -m models.align label --config FILE --data {path.parent}"
+        if not path.exists():
+            raise FileNotFoundError(f"{path}, which alignment_weight needs, is not there: {command}")
         with np.load(path, allow_pickle=False) as file:
             links = Column(file["links"], file["offsets"])
             of = str(file["of"]) if "of" in file else None  # older files do not say
         if of is not None and of != fingerprint(path.parent):
-            again = f"python -m models.align label --config FILE --data {path.parent}"
-            raise ValueError(f"{path} aligns other text than is beside it, or another vocabulary: run {again}")
+            raise ValueError(f"{path} aligns other text than is beside it, or another vocabulary: {command}")
         if len(links.lengths) != len(self.corpus):
             raise ValueError(f"{path} aligns {len(links.lengths)} pairs, and there are {len(self.corpus)}")
         return replace(self, links=links)

@@ -325,6 +325,15 @@ def test_a_dev_set_is_asked_for_in_the_directions_that_are_trained(configure, pr
     assert learner.dev == [("Le chat.", "The cat.", "fr", "en")]
 
 
+def test_a_guided_run_without_alignments_says_how_to_make_them(toml, prepared, tmp_path):
+    config = tmp_path / "guided.toml"
+    config.write_text(f"{toml.read_text()}alignment_weight = 0.05\n")
+    arguments = ["--config", config, "--data", prepared, "--run", tmp_path / "run", "--max-steps", 1]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 2
+    assert f"run python -m models.align label --config FILE --data {prepared}" in result.output
+
+
 app = typer.Typer()
 app.command()(train.main)
 
