@@ -176,10 +176,12 @@ def table(results: Sequence[Result]) -> Table:
     return shown
 
 
-def write(results: Sequence[Result], aligned: Sequence[dict[str, Any]], output: Path, name: str) -> None:
-    """The report, as JSON and markdown."""
+def write(
+    where: dict[str, Any], results: Sequence[Result], aligned: Sequence[dict[str, Any]], output: Path, name: str
+) -> None:
+    """The report, as JSON and markdown. ``where``: what :func:`describe` said before anything was measured."""
     rows = [asdict(result) | {"scores": result.scores()} for result in results]
-    report = describe("bentoml", "onnxruntime", "sacrebleu", "sentencepiece") | {"rows": rows, "alignment": aligned}
+    report = where | {"load_before": where["machine"]["load_1_min"], "rows": rows, "alignment": aligned}
     output.mkdir(parents=True, exist_ok=True)
     (output / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
     (output / f"{name}.md").write_text(full_tables(report))
@@ -198,6 +200,7 @@ def main(
 ) -> None:
     """Measure what is served. Exits with 2 where nothing is."""
     console = Console()
+    where = describe("bentoml", "onnxruntime", "sacrebleu", "sentencepiece")
     chosen = collect(sets, limit)
     results: list[Result] = []
     aligned: list[dict[str, Any]] = []
@@ -207,7 +210,7 @@ def main(
                 found = asyncio.run(measure(base, chosen, beam_size, console, tokenised=tokenised))
                 results += found[0]
                 aligned += found[1]
-            write(results, aligned, output, name)
+            write(where, results, aligned, output, name)
     except ServerError as error:
         console.print(str(error), markup=False)
         raise typer.Exit(2) from None

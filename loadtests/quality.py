@@ -144,9 +144,15 @@ def speed_table(report: dict[str, Any]) -> str:
         )
         for point in sorted(points(report), key=lambda point: (point.set, -point.bleu))
     ]
-    load = f"Load of the machine when it began: {report['machine'].get('load_1_min', '-')}."
     picture = "![BLEU over sentences per second](quality.png)"
-    return f"{picture}\n\n{grid(columns, cells)}\n\n{load} {where(report)}"
+    return f"{picture}\n\n{grid(columns, cells)}\n\n{load(report)} {where(report)}"
+
+
+def load(report: dict[str, Any]) -> str:
+    """Older reports have the load at the end alone, most of which is the measurement's own."""
+    if "load_before" in report:
+        return f"Load of the machine when it began: {report['load_before']}."
+    return f"Load of the machine when it ended: {report['machine'].get('load_1_min', '-')}."
 
 
 def draw(report: dict[str, Any], output: Path) -> None:

@@ -117,6 +117,23 @@ def test_what_was_measured_is_kept_where_a_later_server_does_not_start(
     assert len(json.loads((tmp_path / "quality.json").read_text())["rows"]) == 3
 
 
+def test_the_machine_is_described_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, url: str, pairs: Path, tmp_path: Path
+) -> None:
+    load = 0.25
+
+    @contextmanager
+    def served(*_: Any, **__: Any) -> Iterator[str]:
+        nonlocal load
+        load = 9.0
+        yield url
+
+    monkeypatch.setattr("loadtests.evaluate.served", served)
+    monkeypatch.setattr("loadtests.machine.psutil.getloadavg", lambda: (load, 0.0, 0.0))
+    assert CliRunner().invoke(app, [str(pairs), "--output", str(tmp_path)]).exit_code == 0
+    assert json.loads((tmp_path / "quality.json").read_text())["load_before"] == 0.25
+
+
 def test_a_directory_stands_for_what_may_be_reported(tmp_path: Path) -> None:
     for name in ("news-test", "tatoeba-dev", "multi30k-val", "newstest2013", "newstest2014"):
         (tmp_path / f"{name}.en-fr.tsv").write_text("a\tb\nc\td\n")

@@ -63,6 +63,11 @@ def test_a_point_is_a_mean_over_what_all_models_were_measured_in():
     )
 
 
+def test_the_load_is_that_of_the_moment_that_is_named():
+    assert "Load of the machine when it ended: 0.5." in speed_table(report(ROW))
+    assert "Load of the machine when it began: 0.25." in speed_table(report(ROW, load_before=0.25))
+
+
 def test_the_picture_is_of_every_set(tmp_path):
     both = report(ROW, BACK, ROW | {"precision": "fp32", "set": "newstest2014"}, ROW | {"beam_size": 4})
     draw(both, tmp_path / "quality.png")
