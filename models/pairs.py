@@ -17,12 +17,13 @@ class Pair(NamedTuple):
 
 
 def read_pairs(paths: Sequence[Path]) -> Iterator[Pair]:
-    """Lines of TSV files, plain or ``.xz``; without a third column the file's name is the corpus.
+    """Lines of TSV files, plain or ``.xz``; without a third column the file's name, less its languages, is the corpus.
 
     Raises ``ValueError`` naming file and line that has too few columns.
     """
     for path in paths:
-        name = path.name.removesuffix(".xz").removesuffix(".tsv")
+        parts = path.name.removesuffix(".xz").removesuffix(".tsv").split(".")
+        name = ".".join(part for part in parts if not LANGUAGES.fullmatch(part)) or parts[0]
         with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 columns = line.rstrip("\n").split("\t")

@@ -23,6 +23,14 @@ def test_read_pairs(tmp_path, name):
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "corpus"),
+    [("en-fr.tatoeba.tsv", "tatoeba"), ("news.2014.en-fr.tsv.xz", "news.2014"), ("en-fr.tsv", "en-fr")],
+)
+def test_the_languages_in_the_name_are_no_part_of_the_corpus(tmp_path, name, corpus):
+    assert [pair.corpus for pair in read_pairs([write(tmp_path / name, "a\tb\n")])] == [corpus]
+
+
 def test_read_pairs_goes_through_all_files(tmp_path):
     paths = [write(tmp_path / name, f"{name}\tx\n") for name in ("b.tsv", "a.tsv.xz")]
     assert [pair.corpus for pair in read_pairs(paths)] == ["b", "a"]
