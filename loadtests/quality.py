@@ -47,6 +47,8 @@ ALIGNERS = (
     ("GIZA++", "8.0", "9.8", "5.9", "Zenkel et al. 2019, arXiv:1901.11359"),
 )
 """Alignment error rates of aligners that are trained on the text they align: both directions, and symmetrised."""
+HANSARDS = frozenset({"en", "fr"})
+"""The languages that they aligned."""
 
 
 class Point(NamedTuple):
@@ -177,21 +179,24 @@ def draw(report: dict[str, Any], output: Path) -> None:
 
 
 def alignment_table(report: dict[str, Any]) -> str:
-    """Alignment error rates of every model and precision, beside aligners."""
-    rates: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
-    ways: list[str] = []
+    """Alignment error rates of every model and precision, a table for each two languages, beside aligners."""
+    rates: dict[frozenset[str], dict[tuple[str, str, str, str], list[str]]] = {}
+    ways: dict[frozenset[str], list[str]] = defaultdict(list)
     for row in report.get("alignment", []):
         for score in row["scores"]:
-            rates[row["model"], score["precision"], score["set"], row["links"]].append(f"{score['value']:.1f}")
-            ways.append("-".join(score["direction"]))
+            pair, key = frozenset(score["direction"]), (row["model"], score["precision"], score["set"], row["links"])
+            rates.setdefault(pair, {}).setdefault(key, []).append(f"{score['value']:.1f}")
+            ways[pair].append("-".join(score["direction"]))
     if not rates:
         return "Not measured yet: `make evaluate EVAL=...` does it where the directory has alignments."
-    columns = "model", "precision", "set", "links", ways[0], ways[1], "symmetrised"
-    cells = [(*key, *values) for key, values in rates.items()]
-    others = [(name, "-", "Hansards test", "its own", *values) for name, *values, _ in ALIGNERS]
+    tables = []
+    for pair, found in rates.items():
+        columns = "model", "precision", "set", "links", *ways[pair][:2], "symmetrised"
+        others = [(name, "-", "Hansards test", "its own", *values) for name, *values, _ in ALIGNERS if pair == HANSARDS]
+        tables.append(grid(columns, [*((*key, *values) for key, values in found.items()), *others], 4))
     sources = ", ".join(dict.fromkeys(source for *_, source in ALIGNERS))
-    note = f"In percent, less is better. fast_align and GIZA++ as given by {sources}. {where(report)}"
-    return f"{grid(columns, [*cells, *others], 4)}\n\n{note}"
+    given = f" fast_align and GIZA++ as given by {sources}." if HANSARDS in rates else ""
+    return "\n\n".join([*tables, f"In percent, less is better.{given} {where(report)}"])
 
 
 def robustness_table(report: dict[str, Any]) -> str:

@@ -89,6 +89,22 @@ def test_alignment_error_rates_stand_beside_aligners():
     assert "Not measured" in alignment_table(report(ROW))
 
 
+def test_alignments_of_other_languages_stand_in_a_table_of_their_own():
+    score = {"precision": "int8", "metric": "AER", "signature": "s"}
+    rows = [
+        {"model": "t", "links": "every word", "scores": [score | {"set": name, "direction": way, "value": value}]}
+        for name, first, second in (("europarl", "en", "de"), ("hansards", "en", "fr"))
+        for way, value in (([first, second], 1.0), ([second, first], 2.0), ([first, second], 3.0))
+    ]
+    german, french, _ = alignment_table(report(alignment=rows)).split("\n\n")
+    assert "| links | en-de | de-en | symmetrised |" in german
+    assert "| t | int8 | europarl | every word | 1.0 | 2.0 | 3.0 |" in german
+    assert "| links | en-fr | fr-en | symmetrised |" in french
+    assert "| t | int8 | hansards | every word | 1.0 | 2.0 | 3.0 |" in french
+    assert ("GIZA++" in german, "GIZA++" in french) == (False, True)
+    assert "GIZA++" not in alignment_table(report(alignment=rows[:3]))
+
+
 def test_multi30k_stands_beside_what_was_published():
     text = multi30k_table(report(ROW | {"target": "de"}, BACK | {"architecture": "bahdanau", "source": "de"}))
     assert "| t | en-de | int8 | 1 | 41.2 | 20.0 | 40.0 | 41.0 (Transformer-Tiny;" in text
