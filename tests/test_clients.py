@@ -1,6 +1,7 @@
 """Clients of DeepL and LibreTranslate as they are published, at this server; BentoML's are in ``test_served.py``."""
 
 import json
+import re
 import threading
 import urllib.error
 from collections.abc import Iterator
@@ -17,11 +18,13 @@ from libretranslatepy import LibreTranslateAPI
 from service import access
 from service.app import create_app
 from service.text.tokens import Tokenizer
-from tests.served import Server, until
+from tests.served import ROOT, Server, until
 from tests.service.fakes import EchoEngine, model, started, train
 
 ENGLISH = "The children are playing in the garden."
 FRENCH = "Les enfants jouent dans le jardin."
+POINTED = re.findall(r"^\| `[\w-]+` \| `(.+http://127.+)` \|$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+"""How the README points each client at a server."""
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +216,27 @@ def test_deep_translator_reads_refusals(
                 client("en", "fr", api_key="wrong", **options).translate("the cat")
             with pytest.raises(ServerException):
                 client("en", "de", api_key=key, **options).translate("the cat")
+
+
+@pytest.mark.parametrize("call", POINTED)
+def test_clients_are_pointed_here_as_the_readme_says(
+    tokenizer: Tokenizer, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(constants.BASE_URLS, "LIBRE_FREE", "http://127.0.0.1:1/")
+    names = {"deepl": deepl, "key": "any", "LibreTranslateAPI": LibreTranslateAPI, "LibreTranslator": LibreTranslator}
+    with guarded(tokenizer) as url:
+        client = eval(call.replace("http://127.0.0.1:3000", url), names)
+        match client:
+            case deepl.Translator():
+                assert one(client.translate_text("the cat", target_lang="FR")).text == "the cat"
+            case LibreTranslateAPI():
+                assert client.translate("the cat", "en", "fr") == "the cat"
+            case _:
+                assert client.translate("the cat") == "the cat"
+
+
+def test_the_readme_points_every_client() -> None:
+    assert len(POINTED) == 3
 
 
 def test_texts_in_query_strings_are_not_logged(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
