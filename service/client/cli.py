@@ -43,6 +43,8 @@ def told() -> Iterator[None]:
     try:
         yield
     except AttentiveError as error:
+        if error.code == "invalid_key":
+            fail(str(error), USAGE)
         hint = "; is it running? `attentive serve` starts one" if error.code == "unreachable" else ""
         fail(f"{error}{hint}", FAILED if error.status else NO_SERVER)
     except BrokenPipeError:

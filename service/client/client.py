@@ -16,9 +16,8 @@ T = TypeVar("T")
 
 
 def _settings(url: str, api_key: str | None, timeout: float) -> dict[str, Any]:
-    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}".encode()}
     limits = httpx.Timeout(timeout, connect=min(timeout, wire.CONNECT_S))
-    return {"base_url": url, "headers": headers, "timeout": limits}
+    return {"base_url": url, "headers": wire.authorization(api_key), "timeout": limits}
 
 
 class Client:

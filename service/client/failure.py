@@ -16,7 +16,7 @@ class AttentiveError(Exception):
 
     ``code`` is the server's, as ``overloaded``, or one of the client's own: ``unreachable`` (no connection),
     ``interrupted`` (it broke, or took longer than ``timeout``), ``unexpected_reply`` (not from a server like this one),
-    ``refused`` (by :meth:`Client.detect`, where the server names no code).
+    ``refused`` (by :meth:`Client.detect`, where the server names no code), ``invalid_key`` (it cannot be sent).
     ``status`` is None where no HTTP reply told it, ``retry_after`` counts seconds.
     """
 

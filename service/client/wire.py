@@ -85,6 +85,17 @@ class Call(Generic[T]):
             raise unexpected(response) from error
 
 
+def authorization(api_key: str | None) -> dict[str, str]:
+    """The header for a key, none for an empty one; white space around it, as a file's last line break, is none of it.
+
+    Raises :class:`AttentiveError` for what no key has, and does not quote it.
+    """
+    key = (api_key or "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise AttentiveError("the API key has control characters, or others than those of ASCII", code="invalid_key")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 def translate(text: str | Sequence[str], target: str, options: Options) -> Call[TranslateReply]:
     return Call("/v1/translate", TranslateReply.model_validate_json, {"text": text, "target": target, **options})
 

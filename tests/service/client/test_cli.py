@@ -182,6 +182,7 @@ def test_pictures_that_cannot_be_drawn(url: str, tmp_path: Path, name: str, text
         (["-t", "fr", "--beam-size", "99", "the cat"], b"", 1, "beam_size"),
         (["-t", "fr", "--url", "http://127.0.0.1:1", "the cat"], b"", 3, "attentive serve"),
         (["-t", "fr", "--url", "nonsense", "the cat"], b"", 3, "nonsense"),
+        (["-t", "fr", "--api-key", "a\rb", "the cat"], b"", 2, "the API key has control characters"),
         (["-t", "fr", "-f", "no-such-file"], b"", 2, "no-such-file"),
         (["-t", "fr", "-f", "."], b"", 2, "directory"),
         (["-t", "fr"], b"caf\xe9", 2, "stdin is not UTF-8 text: its byte 4"),

@@ -169,12 +169,23 @@ def test_nobody_listens(ask: Ask) -> None:
     assert raised.value.code == "unreachable"
 
 
-@pytest.mark.parametrize("key", ["secret", "clé"])
-def test_the_key_is_shown(ask: Ask, key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [("secret", "Bearer secret"), (" secret\r\n", "Bearer secret"), ("", None), ("\n", None), (None, None)],
+)
+def test_the_key_is_shown(ask: Ask, key: str | None, shown: str | None) -> None:
     script = Scripted(httpx.Response(200, json={"models": []}))
     ask("http://test", "models", client={"api_key": key, "transport": script})
-    [(_, shown)] = [pair for pair in script.requests[0].headers.raw if pair[0].lower() == b"authorization"]
-    assert shown == f"Bearer {key}".encode()
+    assert script.requests[0].headers.get("Authorization") == shown
+
+
+@pytest.mark.parametrize("key", ["sec\rret", "sec\nret", "sec\x00ret", "sec\x7fret", "sécret", "sec\udc80ret"])
+def test_a_key_that_cannot_be_sent_is_not_quoted(ask: Ask, key: str) -> None:
+    script = Scripted()
+    with pytest.raises(AttentiveError) as raised:
+        ask("http://test", "models", client={"api_key": key, "transport": script})
+    assert (raised.value.code, raised.value.status) == ("invalid_key", None)
+    assert not any(part in str(raised.value) for part in ("sec", "ret"))
 
 
 def test_a_path_before_the_api_is_kept(ask: Ask) -> None:
