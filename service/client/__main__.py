@@ -7,7 +7,7 @@ def main() -> None:
     try:
         from .cli import app  # noqa: PLC0415 - the library alone needs neither typer nor rich
     except ModuleNotFoundError as error:
-        sys.exit(f"attentive: {error.name} is missing; pip install 'attentive[client]' brings it")
+        sys.exit(f"attentive: {error.name} is missing; pip install '.[client]' in the project's checkout brings it")
     app(prog_name="attentive")
 
 

@@ -1,6 +1,7 @@
 """What is installed is the client alone: it works without anything of the server."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,8 @@ from tests.served import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SOURCE = ROOT / PROJECT["tool"]["setuptools"]["package-dir"]["attentive"]
+PYPI = re.compile(rb"pip install ['\"]?attentive\b")
+"""On PyPI that is somebody else's."""
 OPTIONAL = {"matplotlib": "picture.py"}
 """Package -> the only module that needs it."""
 
@@ -64,7 +67,13 @@ def test_the_library_needs_no_terminal(installed: Path) -> None:
     assert run(installed, "-c", "import attentive; attentive.Client(), attentive.AsyncClient()").returncode == 0
     done = run(installed, "-m", "attentive", "models")
     assert done.returncode == 1
-    assert done.stderr == "attentive: typer is missing; pip install 'attentive[client]' brings it\n"
+    assert done.stderr == "attentive: typer is missing; pip install '.[client]' in the project's checkout brings it\n"
+
+
+def test_nobody_is_told_to_install_another_package_of_that_name() -> None:
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    told = [name for name in files if PYPI.search((ROOT / name).read_bytes())]
+    assert told == []
 
 
 def test_its_types_are_for_everybody() -> None:
