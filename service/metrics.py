@@ -8,6 +8,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from service import errors
+
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 REQUESTS = Counter("attentive_requests", "Requests answered", ["route", "status"])
@@ -49,6 +51,12 @@ WAIT_SECONDS = Gauge(
 )
 READY = Gauge("attentive_ready", "1 while new work is accepted", multiprocess_mode="livesum")
 RESIDENT_BYTES = Gauge("attentive_resident_bytes", "Memory of the workers", multiprocess_mode="livesum")
+
+# A series that begins with its first event has no growth that an alert could see.
+for outcome in ("loaded", "unchanged", "failed", "removed"):
+    RELOADS.labels(outcome)
+for refusal in errors.ServiceError.__subclasses__():
+    REFUSED.labels(refusal.code)
 
 
 def exposition() -> bytes:

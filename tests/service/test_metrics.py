@@ -1,15 +1,21 @@
 """The metrics, and what is told of them elsewhere: the dashboard asks for what is there."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.metrics import MetricWrapperBase
 
-from service import metrics
+from service import errors, metrics
+from service.errors import ServiceError
+from service.logs import QUIET
+from service.registry import Opened
 from service.settings import Settings
 from tests.service.fakes import Client
 
@@ -53,9 +59,19 @@ def test_the_dashboard_asks_for_what_is_exposed(query: str) -> None:
     assert names
     assert names <= SERIES.keys()
     labels = {label for group in re.findall(r"by \(([^)]*)\)", query) for label in group.split(", ")}
-    labels |= set(re.findall(r"(\w+)(?:=~|!=|=)\"", query))
+    labels |= set(re.findall(r"(\w+)(?:=~|!~|!=|=)\"", query))
     assert all(labels <= SERIES[name] for name in names)
     assert query.count("(") == query.count(")")
+
+
+def test_probes_are_no_traffic() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    asked = re.findall(r"attentive_requests?_\w+(?:\{.*?\})?", " ".join(ASKED))
+    alert = re.findall(r"attentive_requests_total\{.*?\}", page)
+    assert len(alert) == 2
+    for series in [*asked, *alert]:
+        [left_out] = re.findall(r'route!~"([^"]*)"', series)
+        assert set(left_out.split("|")) == QUIET
 
 
 def test_panels_have_a_place_of_their_own() -> None:
@@ -81,6 +97,19 @@ def test_what_is_exposed_is_described(client: Client) -> None:
     assert described == {name for name in exposed if not name.endswith("_created")}
     for name in ("attentive_ready 1.0", 'attentive_texts_total{model="echo",source="en",target="fr"}'):
         assert name in text
+
+
+@pytest.mark.parametrize("processes", ["one", "several"])
+def test_what_may_be_worth_an_alert_is_there_before_it_happens(processes: str, tmp_path: Path) -> None:
+    shared = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)} if processes == "several" else {}
+    program = "from service import metrics; print(metrics.exposition().decode())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=os.environ | shared, capture_output=True, text=True, check=True
+    )
+    outcomes = {*get_args(get_type_hints(Opened)["outcome"])}
+    assert set(re.findall(r'^attentive_reloads_total\{outcome="(\w+)"\} 0.0$', done.stdout, re.MULTILINE)) == outcomes
+    codes = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ServiceError)}
+    assert set(re.findall(r'^attentive_refused_total\{code="(\w+)"\} 0.0$', done.stdout, re.MULTILINE)) == codes
 
 
 def test_labels_are_of_known_kinds() -> None:
