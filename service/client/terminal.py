@@ -39,12 +39,13 @@ def read_glossary(path: Path) -> dict[str, str]:
     Raises ``OSError`` and :class:`CommandError`.
     """
     terms: dict[str, str] = {}
-    for number, line in enumerate(read(path).splitlines(), 1):
+    # Editors that put a byte order mark before the first term do not show it.
+    for number, line in enumerate(read(path).removeprefix("\ufeff").splitlines(), 1):
         if line.strip():
-            term, _, translation = (part.strip() for part in line.partition("\t"))
-            if not (term and translation):
+            parts = [part.strip() for part in line.strip().split("\t")]
+            if len(parts) != 2:
                 raise CommandError(f"{path}, line {number}: not a term, a tab and its translation")
-            terms[term] = translation
+            terms[parts[0]] = parts[1]
     return terms
 
 

@@ -87,7 +87,7 @@ def test_progress_is_for_long_texts_and_people(
 
 def test_options_arrive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     terms = tmp_path / "terms.tsv"
-    terms.write_text("cat\tmatou\n\n  red table \t table\trouge\n", encoding="utf-8")
+    terms.write_text("cat\tmatou\n\n  red table \t table rouge \n", encoding="utf-8")
     script = scripted(monkeypatch, httpx.Response(200, json=reply("le matou")))
     options = ["-s", "en", "-m", "m", "--beam-size", 3, "--format", "html", "--glossary", terms, "--api-key", "k"]
     assert attentive("translate", "--target", "fr", *options, "the cat").exit_code == 0
@@ -100,7 +100,7 @@ def test_options_arrive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         "model": "m",
         "beam_size": 3,
         "format": "html",
-        "glossary": {"cat": "matou", "red table": "table\trouge"},
+        "glossary": {"cat": "matou", "red table": "table rouge"},
     }
 
 
@@ -199,13 +199,21 @@ def test_errors_are_for_people(url: str, arguments: list[str], stdin: bytes, sta
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("line", ["cat", "cat\t", "\tchat"])
+def test_a_byte_order_mark_is_no_part_of_a_term(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    terms = tmp_path / "terms.tsv"
+    terms.write_text("cat\tmatou\n", encoding="utf-8-sig")
+    script = scripted(monkeypatch, httpx.Response(200, json=reply("le matou")))
+    assert attentive("translate", "-t", "fr", "--glossary", terms, "the cat").exit_code == 0
+    assert json.loads(script.requests[0].content)["glossary"] == {"cat": "matou"}
+
+
+@pytest.mark.parametrize("line", ["cat", "cat\t", "\tchat", "cat\tchat\tmatou", "cat\t\tchat"])
 def test_a_glossary_that_is_none(tmp_path: Path, line: str) -> None:
     terms = tmp_path / "terms.tsv"
     terms.write_text(f"a\tb\n{line}\n")
     result = attentive("translate", "-t", "fr", "--glossary", terms, "the cat")
     assert result.exit_code == 2
-    assert "line 2" in result.stderr
+    assert f"{terms}, line 2" in result.stderr
 
 
 def test_a_page_that_is_no_server() -> None:
