@@ -42,11 +42,11 @@ def _draw(axes: Axes, title: str, sentence: Sentence) -> None:
     read, written = (
         [token.text for token in tokens or []] for tokens in (sentence.source_tokens, sentence.target_tokens)
     )
-    axes.set_xticks(range(len(read)), read, rotation=45, ha="left")
-    axes.set_yticks(range(len(written)), written)
+    axes.set_xticks(range(len(read)), read, rotation=45, ha="left", parse_math=False)
+    axes.set_yticks(range(len(written)), written, parse_math=False)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
-    axes.set_title(title, pad=12)
+    axes.set_title(title, pad=12, parse_math=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
     for row, line in enumerate(sentence.weights):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from service.client.picture import MAX_TOKENS, figure
@@ -10,6 +12,14 @@ def test_every_token_has_its_label_and_every_strong_weight_its_number() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["x", "y"]
     assert sorted(text.get_text() for text in axes.texts) == ["0.10", "0.90", "0.95"]
     assert axes.get_title() == "m"
+
+
+def test_dollars_are_no_formula(tmp_path: Path) -> None:
+    drawn = figure([("$m$", sentence("$a^$ $5$", "$\\x$ $", [[0.9, 0.1], [0.1, 0.9]]))])
+    drawn.savefig(tmp_path / "seen.svg")
+    [axes] = drawn.axes
+    labels = [axes.title, *axes.get_xticklabels(), *axes.get_yticklabels()]
+    assert not any(label.get_parse_math() for label in labels)
 
 
 def test_sentences_stand_side_by_side() -> None:
