@@ -85,7 +85,7 @@ class Client:
             left = self.retries
             while True:
                 response = self._http.send(request, stream=stream)
-                if not response.is_success:
+                if response.status_code != httpx.codes.OK:
                     response.read()
                 pause = wire.pause(response, left)
                 if pause is None:
@@ -166,7 +166,7 @@ class AsyncClient:
             left = self.retries
             while True:
                 response = await self._http.send(request, stream=stream)
-                if not response.is_success:
+                if response.status_code != httpx.codes.OK:
                     await response.aread()
                 pause = wire.pause(response, left)
                 if pause is None:

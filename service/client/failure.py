@@ -84,7 +84,7 @@ def connection(url: str) -> Iterator[None]:
     """Within, what httpx raises for a connection becomes :class:`AttentiveError`."""
     try:
         yield
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:  # the last for a name like "a..b"
         raise AttentiveError(f"{url} is not the address of a server: {error}", code="unreachable") from error
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         raise AttentiveError(f"cannot reach {url}: {str(error) or 'no answer'}", code="unreachable") from error

@@ -142,6 +142,8 @@ def test_other_refusals_are_final(ask: Ask, slept: list[float]) -> None:
         (httpx.DecodingError("incorrect header check"), "interrupted", None),
         (httpx.Response(502, text="<h1>Bad gateway</h1>"), "unexpected_reply", 502),
         (httpx.Response(307, headers={"Location": "http://elsewhere"}), "unexpected_reply", 307),
+        (httpx.Response(204), "unexpected_reply", 204),
+        (httpx.Response(202, text="later"), "unexpected_reply", 202),
         (httpx.Response(200, text="<h1>Welcome</h1>"), "unexpected_reply", 200),
         (httpx.Response(200, json={"translations": 1}), "unexpected_reply", 200),
     ],
@@ -156,7 +158,9 @@ def test_connections_that_fail_and_servers_that_are_none(
     assert "http://test" in raised.value.message
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:3000", "ftp://test", "http://[", "http://test:99999", "", "nonsense"])
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:3000", "ftp://test", "http://[", "http://test:99999", "", "nonsense", "http://a..b"]
+)
 def test_addresses_of_no_server(ask: Ask, url: str) -> None:
     with pytest.raises(AttentiveError) as raised:
         ask(url, "models")
