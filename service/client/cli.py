@@ -4,15 +4,13 @@ It ends with 0, with 1 where the server refuses or fails, with 2 where it cannot
 where no server answers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn, cast
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from . import documents, launch, terminal, wire
 from .client import Client
@@ -49,7 +47,7 @@ def told() -> Iterator[None]:
         fail(f"{error}{hint}", FAILED if error.status else NO_SERVER)
     except BrokenPipeError:
         raise  # whoever reads has had enough, and knows it
-    except (OSError, CommandError) as error:
+    except (OSError, UnicodeError, CommandError) as error:
         fail(str(error), USAGE)
 
 
@@ -109,11 +107,11 @@ def models(raw: Raw = False, url: Url = wire.DEFAULT_URL, api_key: Key = None) -
     """The models that serve."""
     with told(), Client(url, api_key) as client:
         reply = client.ask(wire.models())
-    table = Table("name", "architecture", "directions", "precision", "version")
-    for found in reply.models:
-        directions = ", ".join("-".join(pair) for pair in found.directions)
-        table.add_row(found.name, found.architecture, directions, found.precision, found.version)
-    show(reply, table, raw)
+        rows = [
+            (each.name, each.architecture, ", ".join(map("-".join, each.directions)), each.precision, each.version)
+            for each in reply.models
+        ]
+        show(reply, ["name", "architecture", "directions", "precision", "version"], rows, raw)
 
 
 @app.command()
@@ -121,10 +119,8 @@ def languages(raw: Raw = False, url: Url = wire.DEFAULT_URL, api_key: Key = None
     """Source languages, and what each can be translated into."""
     with told(), Client(url, api_key) as client:
         reply = client.ask(wire.languages())
-    table = Table("code", "name", "into")
-    for found in reply.languages:
-        table.add_row(found.code, found.name, ", ".join(found.targets))
-    show(reply, table, raw)
+        rows = [(each.code, each.name, ", ".join(each.targets)) for each in reply.languages]
+        show(reply, ["code", "name", "into"], rows, raw)
 
 
 @app.command()
@@ -148,11 +144,12 @@ def import_model(context: typer.Context) -> None:
         launch.import_model(context.args)
 
 
-def show(reply: Reply, table: Table, raw: bool) -> None:
+def show(reply: Reply, heads: Sequence[str], rows: Iterable[Sequence[str]], raw: bool) -> None:
     if raw:
-        typer.echo(as_json(reply), nl=False)
+        with terminal.sink(None) as out:
+            out.write(as_json(reply).encode())
     else:
-        Console(markup=False).print(table)
+        terminal.print_table(heads, rows)
 
 
 def as_json(reply: Reply) -> str:

@@ -3,15 +3,17 @@
 import importlib.util
 import secrets
 import shutil
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
+from rich.table import Table
 
 from . import documents
 from .failure import CommandError
@@ -19,18 +21,29 @@ from .heatmap import heatmap
 from .replies import Sentence, TranslateReply
 
 STDIN = Path("-")
+WIDE = 10_000
+"""Columns for a table that no terminal shows: more than it needs."""
 
 
 def read(path: Path) -> str:
-    """The text, its line breaks as they are. Raises ``OSError``, and :class:`CommandError` for what is not UTF-8."""
-    if path == STDIN and sys.stdin.isatty():
-        typer.echo("The text, please; Ctrl-D ends it.", err=True)
-    content = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
+    """The text, its line breaks as they are.
+
+    Raises ``OSError``, and :class:`CommandError` for what is not UTF-8 and for a closed stdin.
+    """
+    content = _stdin() if path == STDIN else path.read_bytes()
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         name = "stdin" if path == STDIN else path
         raise CommandError(f"{name} is not UTF-8 text: its byte {error.start + 1} is wrong") from error
+
+
+def _stdin() -> bytes:
+    if sys.stdin is None:
+        raise CommandError("there is no text: stdin is closed")
+    if sys.stdin.isatty():
+        typer.echo("The text, please; Ctrl-D ends it.", err=True)
+    return sys.stdin.buffer.read()
 
 
 def read_glossary(path: Path) -> dict[str, str]:
@@ -51,8 +64,10 @@ def read_glossary(path: Path) -> dict[str, str]:
 
 @contextmanager
 def sink(path: Path | None) -> Iterator[BinaryIO]:
-    """Where translations go: stdout for None. Raises ``OSError``."""
+    """Where translations go: stdout for None. Raises ``OSError``, and :class:`CommandError` for a closed stdout."""
     if path is None:
+        if sys.stdout is None:
+            raise CommandError("there is nowhere to write: stdout is closed")
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     elif path.exists() and not path.is_file():  # a device or a pipe
@@ -66,17 +81,52 @@ def sink(path: Path | None) -> Iterator[BinaryIO]:
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that becomes ``path`` at the end of the block; where the block fails, ``path`` stays as it was."""
-    if path.exists():
+    replaces = path.exists()
+    if replaces:
         path.open("ab").close()  # who may not write it may not replace it either
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    with _ended_by_signals():
+        try:
+            # Nobody may read of the draft what he may not read of the file.
+            draft.touch(0o600 if replaces else 0o666, exist_ok=False)
+            if replaces:
+                shutil.copymode(path, draft)
+            with draft.open("wb") as file:
+                yield file
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Within, a signal that would end the process at once is ``SystemExit``, so that what was begun is cleared away."""
+    signals = [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is signal.SIG_DFL]
+    for each in signals:
+        signal.signal(each, _exit)
     try:
-        with draft.open("xb") as file:
-            yield file
-        if path.exists():
-            shutil.copymode(path, draft)
-        draft.replace(path)
+        yield
     finally:
-        draft.unlink(missing_ok=True)
+        for each in signals:
+            signal.signal(each, signal.SIG_DFL)
+
+
+def _exit(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)  # as a shell tells of it
+
+
+def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """On stdout, with no cell cut; for programs each row in one line. Raises ``OSError`` and ``UnicodeError``."""
+    table = Table()
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    with sink(None):
+        console = Console(markup=False)
+        if not console.is_terminal:
+            console.width = WIDE
+        console.print(table)
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from service.client import Client, cli, documents
+from service.client import Client, cli, documents, terminal
 from tests.service.client.helpers import Scripted, listening
 
 LINES = "the cat sleeps. \n\n\tthe cat drinks milk.\r\n  a red table"
@@ -149,6 +149,20 @@ def test_tables(url: str) -> None:
     assert "echo" in models
     assert "en-fr, fr-en" in models
     assert "English" in languages
+
+
+@pytest.mark.parametrize("raw", [[], ["--json"]])
+@pytest.mark.parametrize("error", [OSError("No space left"), UnicodeEncodeError("ascii", "é", 0, 1, "not in range")])
+def test_what_cannot_be_printed_is_told(
+    url: str, monkeypatch: pytest.MonkeyPatch, raw: list[str], error: Exception
+) -> None:
+    def full(path: Path | None) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(terminal, "sink", full)
+    result = attentive("models", *raw, "--url", url)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert str(error) in result.stderr
 
 
 def test_attention_is_drawn_beside_the_translation(url: str, tmp_path: Path) -> None:
