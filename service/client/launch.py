@@ -18,7 +18,8 @@ IMPORTER_NEEDS = ("onnx", "onnxruntime", "safetensors", "sentencepiece", "torch"
 def serve(host: str, port: int, grace: int, keep_alive: int) -> NoReturn:
     """Become the server, with this environment's ``ATTENTIVE_...`` settings. Raises :class:`CommandError`."""
     root = checkout()
-    require(NEEDED, f"the server needs {{}}: `make serve` in {root} brings what is missing")
+    # make has an environment of its own: what it installs is not there for this command.
+    require(NEEDED, f"the server needs {{}}: run `make serve` in {root}, or pip install '{root}[client,serve,cpu]'")
     os.chdir(root)
     os.execve(sys.executable, command(host, port, grace, keep_alive), environment(root, port))
 

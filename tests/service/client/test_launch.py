@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -61,7 +62,9 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(cli.app, ["serve"])
     assert result.exit_code == 2
     assert "needs bentoml" in result.stderr
-    assert "make serve" in result.stderr
+    assert "run `make serve`" in result.stderr
+    [extras] = re.findall(rf"pip install '{re.escape(str(ROOT))}\[(.+)\]'", result.stderr)
+    assert {*extras.split(",")} == {"client", "serve", "cpu"}
 
 
 def in_flight(url: str) -> float:
