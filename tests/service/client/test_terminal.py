@@ -20,10 +20,16 @@ def test_a_draft_is_as_private_as_what_it_replaces(tmp_path: Path, mode: int) ->
         assert [path.stat().st_mode & 0o777 for path in tmp_path.iterdir()] == [mode, mode]
 
 
+def send(number: signal.Signals) -> None:
+    """To this process, which must not end by it."""
+    assert signal.getsignal(number) is not signal.SIG_DFL
+    os.kill(os.getpid(), number)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_no_draft(tmp_path: Path, number: signal.Signals) -> None:
     with pytest.raises(SystemExit) as raised, terminal.sink(tmp_path / "out.txt"):
-        os.kill(os.getpid(), number)
+        send(number)
     assert raised.value.code == 128 + number
     assert not [*tmp_path.iterdir()]
     assert signal.getsignal(number) is signal.SIG_DFL
@@ -33,7 +39,7 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with terminal.sink(tmp_path / "out.txt"):
-            os.kill(os.getpid(), signal.SIGHUP)
+            send(signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
     assert (tmp_path / "out.txt").exists()
