@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from service.engine.job import MAX_LENGTH_PENALTY
@@ -48,8 +56,23 @@ REPLY_EXAMPLE: Any = {
 }
 
 
+# Of much that is wrong the first is enough: a body has room for half a million errors, and each is made at a cost.
+Strings = Annotated[list[str], Field(fail_fast=True)]
+Terms = Annotated[dict[str, Annotated[str, Field(pattern=r"\S")]], Field(fail_fast=True)]
+
+
 class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_one_unknown(cls, given: Any) -> Any:
+        """Of the fields that nobody knows the first is left, to be refused."""
+        if not isinstance(given, dict):
+            return given
+        known = cls.model_fields
+        unknown = next((name for name in given if name not in known), None)
+        return {name: value for name, value in given.items() if name in known or name == unknown}
 
 
 class Reply(BaseModel):
@@ -67,7 +90,7 @@ Code = Annotated[str, Field(min_length=1, max_length=16, description="Language c
 class TranslateRequest(Request):
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": REQUEST_EXAMPLES})
 
-    text: str | list[str] = Field(description="One text, or a list of them; the reply has the same order")
+    text: str | Strings = Field(description="One text, or a list of them; the reply has the same order")
     target: Code
     source: Code | None = Field(default=None, description="Detected for each text where it is not given")
     format: Literal["text", "html"] = Field(
@@ -120,7 +143,7 @@ class TranslateRequest(Request):
         description="Where a sentence ends: `default` at punctuation and line breaks, `newlines` and `punctuation` at "
         "one of them only, `none` nowhere: each text is one sentence",
     )
-    glossary: dict[str, Annotated[str, Field(pattern=r"\S")]] | None = Field(
+    glossary: Terms | None = Field(
         default=None,
         description="Terms of the source, and what each is to be translated as. A term is found as whole words; its "
         "case counts where it has capitals itself. Of several that begin at the same word the longest counts",

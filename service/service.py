@@ -4,9 +4,10 @@ import asyncio
 import gc
 import logging
 import os
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import bentoml
+from pydantic import Field
 from starlette.types import ASGIApp
 
 import service.preload  # noqa: F401 - begins to work
@@ -21,6 +22,9 @@ from service.settings import Settings
 from service.tracing import Tracing
 
 T = TypeVar("T")
+
+Items = Annotated[list[BatchItem], Field(fail_fast=True)]
+"""Of which the first that is wrong refuses the batch; there is room for many in a body."""
 
 settings = Settings()
 # Uvicorn reads it when this module has been imported. By default it believes whatever this machine forwards.
@@ -88,7 +92,7 @@ class Attentive:
         return translator.ready
 
     @bentoml.api(batchable=True, max_batch_size=settings.batch_max_size, max_latency_ms=settings.batch_max_latency_ms)
-    async def translate_batch(self, items: list[BatchItem]) -> list[BatchResult]:
+    async def translate_batch(self, items: Items) -> list[BatchResult]:
         """A result or an error for each item, in order."""
         # It is a batch of several requests.
         with logs.recording(None):

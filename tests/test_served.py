@@ -274,6 +274,12 @@ def test_bentoml_clients_have_the_same_options(server: Server) -> None:
     assert [each["error"]["field"] for each in bad] == ["min_length", "length_penalty"]
 
 
+def test_much_that_is_wrong_in_a_batch_is_one_error(client: httpx.Client) -> None:
+    reply = client.post("/translate_batch", json={"items": [1] * 1000})
+    assert reply.status_code == 400
+    assert [each["loc"] for each in reply.json()["detail"]] == [["items", 0]]
+
+
 def test_metrics_count_and_keep_secrets(client: httpx.Client) -> None:
     marker = "Zanzibarquux"
     translate(client, f"{marker} is far away.", source="en")

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from service import access, errors
 from service.access import Caller
-from service.schemas import MAX_BEAM, LanguageInfo, Reply
+from service.schemas import MAX_BEAM, LanguageInfo, Reply, Strings
 
 M = TypeVar("M", bound="Parameters")
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -49,7 +49,7 @@ def _number(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Texts = Annotated[str | list[str], Field(description="One text, or a list of them; the reply has the same order")]
+Texts = Annotated[str | Strings, Field(description="One text, or a list of them; the reply has the same order")]
 Code = Annotated[str, Field(max_length=16, pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$")]
 Flag = Annotated[
     bool,
