@@ -1,10 +1,12 @@
-"""What is wrong with a translation that can be seen without knowing the language: ten checks, each yes or no.
+"""What is wrong with a translation that can be seen without knowing the language: twelve checks, each yes or no.
 
 ==============  =======================================================================================================
 ``whole``       There is a translation, and the server did not have to cut it.
 ``loop``        Nothing is repeated more than three times in a row, or twice as often as in the source.
 ``length``      Neither side has over 2.5 times the characters of the other, and 20 more.
 ``numbers``     Every number of two digits or more is there, however it is punctuated.
+``signs``       Every currency sign is there.
+``characters``  No U+FFFD, which stands for bytes that are no character, is there that is not in the source.
 ``kept``        What must not be touched (placeholders, addresses, emoji, names) is there as it was.
 ``translated``  Of what has four letters or more besides, something has changed.
 ``language``    It is not rather (0.8) in another served language; asked of texts of 20 letters or more.
@@ -15,6 +17,7 @@
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +37,7 @@ ENOUGH = 4
 """Letters of which some must change."""
 CAPITALS = 0.9
 NUMBER = re.compile(r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)(?:[.,]\d+)?|\d+(?:[.,'’]\d+)*")
+REPLACED = "\ufffd"
 ANY_LANGUAGE = frozenset({"code", "wrong language"})
 """Kinds of input that are not in the source language, and may stay as they are."""
 
@@ -96,6 +100,11 @@ def numbers(text: str) -> Counter[str]:
     return Counter(digits for digits in found if len(digits) > 1)
 
 
+def signs(text: str) -> Counter[str]:
+    """Currency signs."""
+    return Counter(each for each in text if unicodedata.category(each) == "Sc")
+
+
 def sane_length(source: str, text: str) -> bool:
     short, long = sorted((len(source.strip()), len(text.strip())))
     return long <= MAX_RATIO * short + RATIO_SLACK
@@ -132,6 +141,8 @@ CHECKS: Mapping[str, Check] = {
     "loop": lambda case, output, _: not loops(case.text, output.text),
     "length": lambda case, output, _: sane_length(case.text, output.text),
     "numbers": lambda case, output, _: numbers(case.rest) <= numbers(without(output.text, case.kept)),
+    "signs": lambda case, output, _: signs(case.text) <= signs(output.text),
+    "characters": lambda case, output, _: output.text.count(REPLACED) <= case.text.count(REPLACED),
     "kept": lambda case, output, _: all(output.text.count(part) >= case.text.count(part) for part in case.kept),
     "translated": lambda case, output, _: translated(case, output),
     "language": in_language,

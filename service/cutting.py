@@ -15,8 +15,8 @@ from service.parts import Item, Kept, Part, Piece, Stretch, written
 from service.registry import Model
 from service.text import capitals
 from service.text.protect import LOOSE, Protected, gaps, numbers, overlapping, words_with_numbers
-from service.text.segment import Bounds, trim
-from service.text.tokens import Edit, Moves, in_word
+from service.text.segment import Bounds, in_word, trim
+from service.text.tokens import Edit, Moves
 
 STAND_INS = ("36", "25", "64", "17", "84", "96", "48", "72")
 """Marks where a model has no symbols. With numbers it writes the best sentences around them, and such as these come

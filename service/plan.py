@@ -1,7 +1,7 @@
 """What is to be translated of a text: its language, the model for it, its sentences as sub-words."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from service.cutting import Cutter
@@ -11,9 +11,10 @@ from service.registry import Model, Registry
 from service.schemas import Detected, TranslateRequest
 from service.text.detect import SAMPLE, Detector
 from service.text.glossary import Glossary
-from service.text.protect import Protected, gaps, numbers, overlapping, protect, without
+from service.text.protect import Protected, gaps, overlapping, protect, without
 from service.text.segment import segment
 from service.text.tokens import Pieces
+from service.text.unreadable import LETTERS
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -132,12 +133,9 @@ class Planner:
 
     def _cut(self, plan: Plan, request: TranslateRequest, model: Model, glossary: Glossary, before: int) -> None:
         """Fill in the pieces. What has nothing for a model lies between them."""
-        if unreadable := [
-            span for a, b in gaps(0, len(plan.text), plan.spans) for span in _unreadable(model, plan.text, a, b)
-        ]:
-            plan.spans = protect(plan.text, [*plan.spans, *unreadable])
-            plan.warnings.append(UNREADABLE)
         plan.terms = list(glossary.find(plan.text))
+        find = model.tokenizer.unreadable.find
+        _keep(plan, [span for a, b in gaps(0, len(plan.text), plan.spans) for span in find(plan.text, a, b)])
         terms = list(without((span for _, span in plan.terms), plan.spans))
         whole = sorted((span.start, span.end) for span in [*plan.spans, *terms])
         plan.cutter = cutter = Cutter(plan.text, plan.source, model, plan.spans, terms)
@@ -155,17 +153,16 @@ class Planner:
             plan.pieces[0] = replace(plan.pieces[0], prefix=prefix)
 
 
-def _unreadable(model: Model, text: str, start: int, end: int) -> Iterator[Protected]:
-    """Words that the model cannot read, and what is left of numbers that they touch: half a number is none."""
-
-    def kept(bounds: Iterable[tuple[int, int]]) -> list[Protected]:
-        return [Protected(first, last, text[first:last], "letters") for first, last in bounds if first < last]
-
-    words = kept(model.tokenizer.unreadable(text, start, end))
-    yield from words
-    for number in numbers(text, start, end) if words else ():
-        if touched := overlapping(words, number.start, number.end):
-            yield from kept(gaps(number.start, number.end, touched))
+def _keep(plan: Plan, unreadable: Sequence[Protected]) -> None:
+    """Protect what the model cannot read. Where signs are a part of a glossary's term, the term is what is kept."""
+    letters = [span for span in unreadable if span.kind == LETTERS]
+    signs = [span for span in unreadable if span.kind != LETTERS]
+    terms = [span for _, span in plan.terms]
+    kept = [*letters, *without(signs, terms), *(term for term in terms if overlapping(signs, term.start, term.end))]
+    if letters:
+        plan.warnings.append(UNREADABLE)
+    if kept:
+        plan.spans = protect(plan.text, [*plan.spans, *kept])
 
 
 def clean(text: str) -> str:

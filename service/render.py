@@ -2,6 +2,7 @@
 
 import re
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import itemgetter
@@ -10,14 +11,18 @@ from service.engine import Hypothesis
 from service.parts import Item, Piece, Stretch, written
 from service.registry import Model
 from service.text import alignment, capitals
-from service.text.protect import Protected, ascii_digits, number_pattern
+from service.text.protect import Protected, ascii_digits, number_pattern, numbers
 from service.text.segment import Bounds
 from service.text.tokens import Edit, Pieces
 
 SYMBOL = re.compile(r"\s*⟦\d+⟧")
 WORD = re.compile(r"[^\W\d_]{1,2}['’](?=[^\W\d_])|(?P<word>\d+(?:[.,]\d+)*|[^\W\d_]+(?:[-'’][^\W\d_]+)*)")
 """Words of a translation; in "l'eau" it is "eau", without what is elided before it."""
+BROKEN = re.compile(r"\A(?:\ufffd\s*)+|(?:\s*\ufffd)++(?!\w)|\ufffd+")
+"""What bytes are read as that are no character. The model has made it up: none is given one to read."""
 FINAL = re.compile(r"\s*[.!?…]+\Z")
+COUNTED = frozenset({"number", "amount"})
+"""Kinds whose numbers must be there as such."""
 MORE_WORDS = 2
 """Than a term has: that many more may have looked at it, and still they are its translation."""
 NOUNS_CAPITALISED = frozenset({"de"})
@@ -30,6 +35,8 @@ class Rendering:
 
     hypothesis: Hypothesis
     target: Pieces
+    is_broken: bool = False
+    """Has it lost bytes that were no character?"""
 
     @property
     def length(self) -> int:
@@ -53,12 +60,15 @@ def render(model: Model, piece: Piece, stretch: Stretch, hypothesis: Hypothesis,
     if lost := [item for item in stretch.items if not placing.place(item)]:
         return Lost(lost)
     placing.drop_symbols()
+    is_broken = placing.drop_broken()
     target = target.edited(sorted(placing.edits))
+    if placing.edits and (lost := _without_number(stretch.items, target.text)):
+        return Lost(lost)
     if len(piece.parts) > 1:
         target = _as_part(target, piece, stretch, language)
     if piece.is_capital:
         target = _in_capitals(target, fixed)
-    return Rendering(hypothesis, target)
+    return Rendering(hypothesis, target, is_broken)
 
 
 @dataclass
@@ -93,6 +103,12 @@ class Placing:
         if self.model.manifest.placeholders:
             stray = filter(self._is_free, (found.span() for found in SYMBOL.finditer(self.target.text)))
             self.edits += [Edit(*place, "") for place in stray]
+
+    def drop_broken(self) -> bool:
+        """Remove what is no character, if there is any."""
+        broken = [found.span() for found in BROKEN.finditer(self.target.text, self.fixed)]
+        self.edits += [Edit(*place, "") for place in filter(self._is_free, broken)]
+        return bool(broken)
 
     def _marked(self, mark: str) -> Bounds | None:
         places = [found.span() for found in re.finditer(rf"(?<!\w){mark}(?!\w)", self.target.text)]
@@ -142,6 +158,17 @@ class Placing:
 
     def _is_free(self, place: Bounds) -> bool:
         return all(place[1] <= start or end <= place[0] for start, end in self.taken)
+
+
+def _without_number(items: Sequence[Item], text: str) -> list[Item]:
+    """Those with a number that is not in ``text``: what was put in or left out beside it has become a part of it."""
+    digits = ascii_digits(text)
+    counted = ((item, item.span.text) for item in items if item.span.kind in COUNTED)
+    return [
+        item
+        for item, written in counted
+        if not all(number_pattern(each.text).search(digits) for each in numbers(written, 0, len(written)))
+    ]
 
 
 def _as_part(target: Pieces, piece: Piece, stretch: Stretch, language: str) -> Pieces:

@@ -15,6 +15,7 @@ from service.text.tokens import Pieces, Token
 
 TRUNCATED = "the translation of a sentence was ended at its longest length"
 REPEATED = "repetition: the translation of a sentence had become a loop and was cut after its first turn"
+BROKEN = "characters that the model did not write to the end were left out"
 LOST = "in parts: a sentence was translated around what its translation had lost ({kinds})"
 
 Found = Sequence[Sequence[Rendering]]
@@ -59,9 +60,14 @@ class Reply:
 
     def finish(self) -> Translation:
         text = "".join([*self.texts, self._rest()])
-        shown = [rendering.hypothesis for _, found in self.pieces for ranked in found for rendering in ranked]
-        cut = {TRUNCATED: any(each.truncated for each in shown), REPEATED: any(each.repeated for each in shown)}
+        shown = [rendering for _, found in self.pieces for ranked in found for rendering in ranked]
+        cut = {
+            TRUNCATED: any(each.hypothesis.truncated for each in shown),
+            REPEATED: any(each.hypothesis.repeated for each in shown),
+        }
         warnings = [*self.plan.warnings, *(warning for warning, is_so in cut.items() if is_so)]
+        if any(each.is_broken for each in shown):
+            warnings.append(BROKEN)
         if self.plan.lost:
             warnings.append(LOST.format(kinds=", ".join(sorted(self.plan.lost))))
         return Translation(

@@ -61,7 +61,7 @@ SEPARATOR = r"[.,'’ \u00a0\u202f]?"
 UNITS = "%°€$£"
 AROUND = ".,;:!?'\"’”»“«…()[]"
 """Punctuation around a word with a number in it."""
-LOOSE = frozenset({"emoji", "tag"})
+LOOSE = frozenset({"emoji", "tag", "symbol"})
 """Kinds that no sentence is built around: at its ends they are none of a model's business."""
 
 

@@ -1,6 +1,7 @@
 """Text to sentences without losing a character: what no span covers is white space, and comes back as it was."""
 
 import re
+import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
@@ -46,6 +47,10 @@ def trim(text: str, start: int, end: int) -> Bounds:
     part = text[start:end]
     start += len(part) - len(part.lstrip())
     return start, max(start, start + len(part.strip()))
+
+
+def in_word(character: str) -> bool:
+    return character.isalnum() or unicodedata.category(character).startswith("M")
 
 
 def _join(sentences: list[Bounds], whole: Sequence[Bounds]) -> list[Bounds]:

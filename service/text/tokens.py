@@ -9,7 +9,7 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from typing import NamedTuple
 from sentencepiece import SentencePieceProcessor
 
 from service.text.segment import Bounds, trim
+from service.text.unreadable import Unreadable
 
 SPACE_MARK = "\u2581"
 CLAUSE = frozenset(",;:)—–")
@@ -141,7 +142,7 @@ class Tokenizer:
         self.model = SentencePieceProcessor(model_file=str(path))
         shared = target is None or target == path
         self.target_model = self.model if shared else SentencePieceProcessor(model_file=str(target))
-        self._unreadable: dict[str, bool] = {}
+        self.unreadable = Unreadable(self.model)
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """Ids of each text, without tag and EOS."""
@@ -150,35 +151,6 @@ class Tokenizer:
     def pieces(self, text: str) -> Pieces:
         """The same ids as :meth:`encode`, and where each stands in ``text``."""
         return self._pieces(self.model, text)
-
-    def unreadable(self, text: str, start: int, end: int) -> list[Bounds]:
-        """Words between ``start`` and ``end`` in a script that the vocabulary lacks; such neighbours are one stretch.
-
-        A model sees the bytes of such letters, or less, and has hardly ever seen them: it writes whatever comes. Of a
-        Latin letter that is missing it has: French has enough words such as maïs.
-        """
-        letters = set(filter(self._is_unreadable, set(text[start:end])))
-        if not letters:
-            return []
-        found: list[Bounds] = []
-        for is_word, group in groupby(range(start, end), lambda place: in_word(text[place])):
-            places = list(group)
-            first, last = places[0], places[-1] + 1
-            if is_word and letters.intersection(text[first:last]):
-                if found and text[found[-1][1] : first].strip(" ") == "":
-                    first = found.pop()[0]
-                found.append((first, last))
-        return found
-
-    def _is_unreadable(self, character: str) -> bool:
-        if character.isascii() or not character.isalpha():
-            return False
-        if (known := self._unreadable.get(character)) is None:
-            ids = self.model.encode(character)
-            is_missing = any(self.model.is_unknown(each) or self.model.is_byte(each) for each in ids)
-            known = is_missing and not unicodedata.name(character, "").startswith("LATIN ")
-            self._unreadable[character] = known
-        return known
 
     def target_pieces(self, text: str) -> Pieces:
         """Of a text in the target language: what :meth:`decode` takes as a prefix."""
@@ -267,10 +239,6 @@ def _peel(group: Sequence[Token]) -> list[Sequence[Token]]:
         return [group]
     bounds = [0, solid[0], solid[-1] + 1, len(group)]
     return [group[start:end] for start, end in pairwise(bounds) if start < end]
-
-
-def in_word(character: str) -> bool:
-    return character.isalnum() or unicodedata.category(character).startswith("M")
 
 
 def _is_punctuation(text: str) -> bool:

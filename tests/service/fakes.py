@@ -29,9 +29,10 @@ ENGLISH = "the cat sleeps on a red table and drinks milk"
 FRENCH = "le chat dort sur une table rouge et boit du lait"
 
 
-def train(path: Path) -> Tokenizer:
-    """A tokenizer like the shipped ones: unigram, byte fallback, target tags, two placeholders."""
-    words = f"{ENGLISH} {FRENCH}".split()
+def train(path: Path, more: str = "") -> Tokenizer:
+    """A tokenizer like the shipped ones: unigram, byte fallback, target tags, two placeholders. ``more``: words that
+    it knows besides."""
+    words = f"{ENGLISH} {FRENCH} {more}".split()
     sentences = [" ".join(words[number % len(words) :]) + "." for number in range(200)]
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(sentences),

@@ -31,6 +31,10 @@ ODD = st.sampled_from(
         "🇫🇷",
         "⟦0⟧",
         "1,234.5",
+        "5 €",
+        "$12",
+        "90° ",
+        "\ue001",
         "12",
         "7:30",
         " 30 000 ",
@@ -77,9 +81,10 @@ def translator(request: pytest.FixtureRequest, tokenizer: Tokenizer) -> Translat
     text=ODD_TEXT | ANY_TEXT,
     mode=st.sampled_from(["default", "newlines", "punctuation", "none"]),
     tokens=st.sampled_from(["words", "subwords"]),
-    options=st.sampled_from([{}, {"alternatives": 2}, {"min_length": 3}, {"target_prefix": "le {0} 5"}]),
+    options=st.sampled_from([{}, {"alternatives": 2}, {"min_length": 3}, {"target_prefix": "le 5 {0}"}]),
 )
 @example(text="G0ñ\uef50ᰀ1,234.5", mode="default", tokens="words", options={})
+@example(text="07ï", mode="default", tokens="words", options={})
 def test_any_text(translator: Translator, text: str, mode: str, tokens: str, options: dict[str, object]) -> None:
     found = translate(translator, text, split_sentences=mode, tokens=tokens, attention="weights", **options)
     text = clean(text)

@@ -96,3 +96,22 @@ def test_a_text_without_words_needs_no_language_between(tokenizer: Tokenizer, te
     translator = started([model(tokenizer, EchoEngine(), directions=legs, tags=TAGS | {"de": 4})])
     found = translate(translator, text, source=None, target="fr")
     assert (found.text, found.source, found.pivot) == (text, "en", None)
+
+
+def test_signs_that_the_model_cannot_read_are_kept_with_their_numbers(
+    translator: Translator, engine: EchoEngine
+) -> None:
+    text = "the cat drinks 5 € of milk. \ue001 the table"
+    found = translate(translator, text)
+    assert (found.text, found.warnings) == (text, [])
+    seen = " ".join(translator.registry.models[0].tokenizer.decode(job.source_ids[1:-1]).text for job in engine.jobs)
+    assert "the cat drinks 36 of milk" in seen
+    assert "\ue001" not in seen
+
+
+@pytest.mark.parametrize(("term", "wanted"), [("€", "euros"), ("5 €", "cinq euros")])
+def test_a_sign_may_be_a_term(translator: Translator, term: str, wanted: str) -> None:
+    found = translate(translator, "the cat drinks 5 € of $7", glossary={term: wanted})
+    assert wanted in found.text
+    assert "€" not in found.text
+    assert found.text.endswith("$7")

@@ -1,13 +1,18 @@
 """What must come through, in what a model has written."""
 
+import re
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from service.core import Translator
+from service.engine import Hypothesis, Job
 from service.plan import SPLIT
-from service.reply import LOST
+from service.reply import BROKEN, LOST
 from service.schemas import Translation
 from service.text.tokens import Tokenizer
-from tests.service.fakes import PLACEHOLDERS, model, started, translate
+from tests.service.fakes import PLACEHOLDERS, EchoEngine, model, started, translate
 from tests.service.speaking import SpeakingEngine
 
 
@@ -171,6 +176,53 @@ def test_symbols_that_stand_for_nothing_go(tokenizer: Tokenizer) -> None:
     says: dict[str, str | list[str]] = {"the ⟦0⟧ cat": "le ⟦1⟧ ⟦0⟧ chat"}
     translator, _ = speaking(tokenizer, says, placeholders=True)
     assert translate(translator, "the {x} cat").text == "le {x} chat"
+
+
+class BreakingEngine(EchoEngine):
+    """Writes a half of the one character in ``text`` that its vocabulary lacks."""
+
+    def __init__(self, tokenizer: Tokenizer, text: str) -> None:
+        super().__init__()
+        [ids] = tokenizer.encode([text])
+        pieces = map(tokenizer.model.id_to_piece, ids)
+        last = max(index for index, piece in enumerate(pieces) if re.fullmatch("<0x[8-F].>", piece))
+        self.ids = ids[:last] + ids[last + 1 :]
+
+    def hypothesis(self, job: Job, rank: int) -> Hypothesis:  # type: ignore[override]
+        written = [*job.prefix, *self.ids]
+        attention = np.full((len(written), len(job.source_ids)), 1 / len(job.source_ids), np.float32)
+        return replace(super().hypothesis(job, rank), token_ids=written, attention=attention)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("le chat 漢.", "le chat."),
+        ("漢 le chat", "le chat"),
+        ("le 漢 chat", "le chat"),
+        ("le 漢chat", "le chat"),
+        ("le cha漢t", "le chat"),
+        ("漢", ""),
+    ],
+)
+def test_no_half_of_a_character_comes_out(tokenizer: Tokenizer, written: str, expected: str) -> None:
+    translator = started([model(tokenizer, BreakingEngine(tokenizer, written))])
+    found = translate(translator, "the cat", attention="weights")
+    assert (found.text, found.warnings) == (expected, [BROKEN])
+    for token in found.sentences[0].target_tokens or []:
+        assert found.text[token.start : token.end] == token.text
+
+
+def test_numbers_do_not_grow_by_what_is_left_out(tokenizer: Tokenizer) -> None:
+    translator = started([model(tokenizer, BreakingEngine(tokenizer, "le 7漢1 chat"))])
+    found = translate(translator, "the 7 cat")
+    assert found.text == "le 71 chat 7 le 71 chat"
+    assert found.warnings == [BROKEN, *lost("number")]
+
+
+def test_a_prefix_may_have_what_is_no_character(tokenizer: Tokenizer) -> None:
+    translator = started([model(tokenizer, BreakingEngine(tokenizer, "chat 漢."))])
+    assert translate(translator, "the cat", target_prefix="le \ufffd").text == "le \ufffd chat."
 
 
 def test_kinds_are_told_and_never_texts(tokenizer: Tokenizer) -> None:

@@ -60,6 +60,25 @@ def test_numbers_come_through(translator: Translator, model: str, source: str, t
     assert all(number_pattern(each.text).search(ascii_digits(found.text)) for each in numbers(text, 0, len(text)))
 
 
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("The ticket costs 5 €.", "5 €"),
+        ("The ticket costs €20.", "€20"),
+        ("The ticket costs $99.", "$99"),
+        ("The angle is 90° wide.", "90°"),
+        ("\ue001 Home page", "\ue001"),
+    ],
+)
+def test_signs_come_through(translator: Translator, model: str, text: str, kept: str) -> None:
+    found = translate(translator, text, model=model, attention="weights")
+    assert found.text.count(kept) == 1
+    assert "\ufffd" not in found.text
+    assert found.warnings == []
+    sliced(found)
+
+
 @pytest.mark.parametrize(
     ("source", "text", "plain"),
     [("en", "THE CAT SLEEPS ON THE TABLE.", "The cat sleeps on the table."), ("fr", "LE CHAT DORT.", "Le chat dort.")],

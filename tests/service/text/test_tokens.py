@@ -191,24 +191,3 @@ def test_split_cuts_where_a_clause_begins(tokenizer: Tokenizer) -> None:
 def test_split_cuts_a_word_without_end(tokenizer: Tokenizer) -> None:
     text = "cat" * 500
     assert "".join(text[start:end] for start, end in tokenizer.split(text, 40)) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "kept"),
-    [
-        ("the cat sleeps.", []),
-        ("今日はとても暑いです。", ["今日はとても暑いです"]),
-        ("Сегодня очень  жарко, (очень)!", ["Сегодня очень  жарко", "очень"]),
-        ("the cat «Мурка» sleeps\nкошка", ["Мурка", "кошка"]),
-        ("Мурка\nкошка", ["Мурка", "кошка"]),
-        ("the cat:Мурка, Мурка-кот", ["Мурка", "Мурка", "кот"]),
-        ("Škoda, ｃａｔ, ½ ﬁn", []),
-        ("😀 \u0301 ١٢ —", []),
-    ],
-)
-def test_words_in_other_letters(tokenizer: Tokenizer, text: str, kept: list[str]) -> None:
-    assert [text[start:end] for start, end in tokenizer.unreadable(text, 0, len(text))] == kept
-
-
-def test_words_in_other_letters_are_looked_for_in_a_part(tokenizer: Tokenizer) -> None:
-    assert tokenizer.unreadable("кошка кот кошка", 6, 9) == [(6, 9)]
