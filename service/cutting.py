@@ -12,6 +12,7 @@ from functools import cached_property
 from operator import attrgetter
 
 from service.parts import Item, Kept, Part, Piece, Stretch, written
+from service.prefix import begin
 from service.registry import Model
 from service.text import capitals
 from service.text.protect import LOOSE, Protected, gaps, numbers, overlapping, words_with_numbers
@@ -71,7 +72,7 @@ class Cutter:
             cut = Cut(self, start, end, spans, [term for term in terms if term not in spans], piece.is_capital)
             stops = cut.stops(marked)
         parts = [part for parts in cut.at(stops) for part in parts]
-        return replace(piece, parts=parts, attempt=piece.attempt + 1)
+        return begin(replace(piece, parts=parts, attempt=piece.attempt + 1), self.text, self.model.tokenizer)
 
 
 class Cut:

@@ -20,6 +20,8 @@ class Item:
 
     span: Protected
     mark: str | None = None
+    is_begun: bool = False
+    """What the translation begins with has it already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,10 @@ class Piece:
     is_capital: bool
     min_length: int = 0
     """Fewest sub-words of its translation."""
+    beginning: str = ""
+    """What the caller has its translation begin with."""
     prefix: Pieces | None = None
-    """What the translation of its first stretch begins with."""
+    """What the translation of its first stretch begins with: the same without what is kept before that."""
     attempt: int = 1
 
     @cached_property

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from service.cutting import Cutter
 from service.errors import InvalidRequest, TooLarge
 from service.parts import Piece
+from service.prefix import begin
 from service.registry import Model, Registry
 from service.schemas import Detected, TranslateRequest
 from service.text.detect import SAMPLE, Detector
@@ -149,8 +150,10 @@ class Planner:
                 raise TooLarge(f"a request has at most {self.max_sentences} sentences", field="text")
         if cutter.was_long:
             plan.warnings.append(SPLIT)
-        if prefix and plan.pieces:
-            plan.pieces[0] = replace(plan.pieces[0], prefix=prefix)
+        if request.target_prefix and plan.pieces:
+            first = plan.pieces[0]
+            beginning = request.target_prefix.removeprefix(plan.kept(0, first.start).lstrip())
+            plan.pieces[0] = begin(replace(first, beginning=beginning), plan.text, model.tokenizer)
 
 
 def _keep(plan: Plan, unreadable: Sequence[Protected]) -> None:

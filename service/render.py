@@ -15,7 +15,7 @@ from service.text.protect import Protected, ascii_digits, number_pattern, number
 from service.text.segment import Bounds
 from service.text.tokens import Edit, Pieces
 
-SYMBOL = re.compile(r"\s*⟦\d+⟧")
+SYMBOL = r"⟦\d+⟧"
 WORD = re.compile(r"[^\W\d_]{1,2}['’](?=[^\W\d_])|(?P<word>\d+(?:[.,]\d+)*|[^\W\d_]+(?:[-'’][^\W\d_]+)*)")
 """Words of a translation; in "l'eau" it is "eau", without what is elided before it."""
 BROKEN = re.compile(r"\A(?:\ufffd\s*)+|(?:\s*\ufffd)++(?!\w)|\ufffd+")
@@ -56,16 +56,16 @@ def render(model: Model, piece: Piece, stretch: Stretch, hypothesis: Hypothesis,
     prefix = piece.prefix if stretch is piece.stretches[0] else None
     target = model.tokenizer.decode(hypothesis.token_ids, prefix)
     fixed = len(prefix.text) if prefix else 0
-    placing = Placing(model, piece, stretch, hypothesis, target, fixed)
-    if lost := [item for item in stretch.items if not placing.place(item)]:
+    placing = Placing(model, piece, stretch, hypothesis, target, fixed, taken=list(target.atoms))
+    if lost := [item for item in stretch.items if not item.is_begun and not placing.place(item)]:
         return Lost(lost)
-    placing.drop_symbols()
+    placing.drop_marks()
     is_broken = placing.drop_broken()
     target = target.edited(sorted(placing.edits))
     if placing.edits and (lost := _without_number(stretch.items, target.text)):
         return Lost(lost)
     if len(piece.parts) > 1:
-        target = _as_part(target, piece, stretch, language)
+        target = _as_part(target, piece, stretch, language, fixed)
     if piece.is_capital:
         target = _in_capitals(target, fixed)
     return Rendering(hypothesis, target, is_broken)
@@ -98,11 +98,14 @@ class Placing:
             self.edits.append(Edit(*place, self._wanted(item.span, place)))
         return True
 
-    def drop_symbols(self) -> None:
-        """Remove symbols that stand for nothing: such a one, the model has made up."""
+    def drop_marks(self) -> None:
+        """Remove those of items that stand in the beginning, and symbols that the model has made up."""
+        marks = [rf"(?<!\w){item.mark}(?!\w)" for item in self.stretch.items if item.is_begun]
         if self.model.manifest.placeholders:
-            stray = filter(self._is_free, (found.span() for found in SYMBOL.finditer(self.target.text)))
-            self.edits += [Edit(*place, "") for place in stray]
+            marks.append(SYMBOL)
+        for found in re.finditer(rf"\s*(?:{'|'.join(marks)})", self.target.text) if marks else ():
+            if found.start() >= self.fixed and self._is_free(found.span()):
+                self.edits.append(Edit(*found.span(), ""))
 
     def drop_broken(self) -> bool:
         """Remove what is no character, if there is any."""
@@ -111,8 +114,9 @@ class Placing:
         return bool(broken)
 
     def _marked(self, mark: str) -> Bounds | None:
-        places = [found.span() for found in re.finditer(rf"(?<!\w){mark}(?!\w)", self.target.text)]
-        return places[0] if len(places) == 1 == self.target.text.count(mark) and places[0][0] >= self.fixed else None
+        found = re.compile(rf"(?<!\w){mark}(?!\w)").finditer(self.target.text, self.fixed)
+        places = [each.span() for each in found]
+        return places[0] if len(places) == 1 == self.target.text.count(mark, self.fixed) else None
 
     def _present(self, item: Item) -> Bounds | None:
         """Where it has been written already."""
@@ -171,13 +175,14 @@ def _without_number(items: Sequence[Item], text: str) -> list[Item]:
     ]
 
 
-def _as_part(target: Pieces, piece: Piece, stretch: Stretch, language: str) -> Pieces:
-    """What is only a part of a sentence neither ends like one nor, after another part, begins like one."""
+def _as_part(target: Pieces, piece: Piece, stretch: Stretch, language: str, fixed: int) -> Pieces:
+    """What is only a part of a sentence neither ends like one nor, after another part, begins like one. The first
+    ``fixed`` characters stay."""
     final = FINAL.search(target.text)
-    ends = target.atoms[-1][1] if target.atoms else 0
+    ends = max(fixed, target.atoms[-1][1] if target.atoms else 0)
     if stretch is not piece.parts[-1] and final and final.start() >= ends and not FINAL.search(stretch.text):
         target = target.edited([Edit(final.start(), final.end(), "")])
-    begins = target.atoms[0][0] if target.atoms else 1
+    begins = not fixed and (target.atoms[0][0] if target.atoms else 1)
     continues = stretch is not piece.parts[0] and stretch.text[:1].islower()
     if continues and begins and language not in NOUNS_CAPITALISED:
         target = replace(target, text=capitals.lower(target.text[:1], language) + target.text[1:])

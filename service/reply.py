@@ -11,6 +11,7 @@ from service.plan import Plan
 from service.render import Rendering
 from service.schemas import Alternative, HonouredTerm, Link, Sentence, Span, TranslateRequest, Translation
 from service.text import alignment
+from service.text.segment import trim
 from service.text.tokens import Pieces, Token
 
 TRUNCATED = "the translation of a sentence was ended at its longest length"
@@ -114,9 +115,11 @@ class Reply:
         for part in piece.parts:
             offset += part.start - position
             if isinstance(part, Kept):
-                text = self.plan.text[part.start : part.end]
-                target = [Span(text=part.text, start=offset, end=offset + len(part.text))] if part.text else []
-                yield Block([Span(text=text, start=part.start, end=part.end)], target, np.ones((len(target), 1)))
+                start, end = trim(self.plan.text, part.start, part.end)
+                source = Span(text=self.plan.text[start:end], start=start, end=end)
+                text = part.text.rstrip()
+                target = [Span(text=text, start=offset, end=offset + len(text))] if text else []
+                yield Block([source], target, np.ones((len(target), 1)))
                 offset += len(part.text)
             else:
                 rendering = next(renderings)

@@ -10,7 +10,6 @@ choose.
 What has no text stands behind the translation of the word that it stood behind.
 """
 
-import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from service.text.dom import escape
 from service.text.markup import KEY_LENGTH, KEY_START, Block, Mark, every
-from service.text.segment import Bounds, trim
+from service.text.segment import Bounds, is_punctuation, trim
 
 PRICE = 0.4
 """Where words were aligned by hand, 0.3 to 0.5 found nearly the same stretches, and the nearest to those."""
@@ -168,11 +167,11 @@ class _Writer:
     def _around(self, mark: Mark, first: int, last: int) -> Place:
         """``mark`` around the words from ``first`` up to ``last``, but around punctuation at an end only if it had
         some: a full stop can look at any word of its sentence."""
-        if not _is_punctuation(self.block.text[mark.end - 1]):
-            while last - first > 1 and _is_punctuation(self._word(last - 1)):
+        if not is_punctuation(self.block.text[mark.end - 1]):
+            while last - first > 1 and is_punctuation(self._word(last - 1)):
                 last -= 1
-        if not _is_punctuation(self.block.text[mark.start]):
-            while last - first > 1 and _is_punctuation(self._word(first)):
+        if not is_punctuation(self.block.text[mark.start]):
+            while last - first > 1 and is_punctuation(self._word(first)):
                 first += 1
         start, end = int(self.words[first][0]), int(self.words[last - 1][1])
         before, after = self._kept_at(start), self._kept_at(end)
@@ -242,10 +241,6 @@ class _Writer:
         found = pair.target[1] + position - pair.source[1] if pair is not None else position
         following = self.pairs[number + 1].target[0] if number + 1 < len(self.pairs) else len(self.translation)
         return min(found, following)
-
-
-def _is_punctuation(text: str) -> bool:
-    return all(unicodedata.category(character).startswith("P") for character in text)
 
 
 def _end(place: Place) -> int:

@@ -53,6 +53,10 @@ def in_word(character: str) -> bool:
     return character.isalnum() or unicodedata.category(character).startswith("M")
 
 
+def is_punctuation(text: str) -> bool:
+    return all(unicodedata.category(character).startswith("P") for character in text)
+
+
 def _join(sentences: list[Bounds], whole: Sequence[Bounds]) -> list[Bounds]:
     """Sentences made longer by what reaches over their ends; those that meet by that are one."""
     if not whole:

@@ -5,7 +5,6 @@ several sub-words), and a character outside the vocabulary becomes one sub-word 
 of the text as it was given; sub-words that stand for a part of a character, or for white space only, join the next one.
 """
 
-import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from typing import NamedTuple
 
 from sentencepiece import SentencePieceProcessor
 
-from service.text.segment import Bounds, trim
+from service.text.segment import Bounds, is_punctuation, trim
 from service.text.unreadable import Unreadable
 
 SPACE_MARK = "\u2581"
@@ -180,7 +179,8 @@ class Tokenizer:
         shift = len(prefix.text) - written
         later = [(max(start, written), max(end, written)) for start, end in whole.spans[len(prefix.ids) :]]
         spans = [*prefix.spans, *((start + shift, end + shift) for start, end in later)]
-        return Pieces(prefix.text + whole.text[written:], whole.ids, whole.pieces, spans[: len(whole.ids)])
+        text = prefix.text + whole.text[written:]
+        return Pieces(text, whole.ids, whole.pieces, spans[: len(whole.ids)], prefix.atoms)
 
     def split(self, text: str, limit: int, atoms: Sequence[Bounds] = ()) -> list[Bounds]:
         """Cut ``text`` into stretches of at most ``limit`` sub-words, where a word begins if at all possible.
@@ -234,12 +234,8 @@ def _clamp(position: int, start: int, end: int) -> int:
 
 def _peel(group: Sequence[Token]) -> list[Sequence[Token]]:
     """The punctuation before a word, the word, and the punctuation after it."""
-    solid = [index for index, token in enumerate(group) if not _is_punctuation(token.text)]
+    solid = [index for index, token in enumerate(group) if not is_punctuation(token.text)]
     if not solid:
         return [group]
     bounds = [0, solid[0], solid[-1] + 1, len(group)]
     return [group[start:end] for start, end in pairwise(bounds) if start < end]
-
-
-def _is_punctuation(text: str) -> bool:
-    return all(unicodedata.category(character).startswith("P") for character in text)
