@@ -56,7 +56,9 @@ class Settings(BaseSettings):
         default=256, ge=1, description="Sentences of one request that are in the engine at once; the rest follow"
     )
     keys_file: str = Field(
-        default="", description="API keys, as `python -m service.access new NAME` makes them; empty: all are served"
+        default="",
+        description="API keys, as `python -m service.access new NAME` makes them in the serving environment; "
+        "empty: all are served",
     )
     rate_limit: str = Field(
         default="",
