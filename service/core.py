@@ -22,6 +22,7 @@ from service.gate import Gate
 from service.languages import NAMES
 from service.plan import Plan, Planner, clean
 from service.registry import Model, Opened, Registry
+from service.reply import Cells
 from service.schemas import (
     AlignmentSource,
     BatchItem,
@@ -45,7 +46,8 @@ logger = logging.getLogger("attentive")
 T = TypeVar("T")
 
 INLINE_CHARS = 5000
-"""Longer requests are cut into sentences and sub-words in a thread, so that the others do not wait for them."""
+"""Longer requests are cut into sentences and sub-words in a thread, and replies to them written in one, so that the
+others do not wait for them."""
 
 
 class Translator:
@@ -205,7 +207,8 @@ class Translator:
         through = [index for index, plan in enumerate(work.plans) if plan.pivot is not None]
         plain = partial(self._translate, call=call)
         spans = [protected[index] if protected else () for index in through]
-        pivoted = await pivot.translate(work.request, [work.plans[index] for index in through], spans, plain)
+        cells = Cells(self.settings.max_attention_cells)
+        pivoted = await pivot.translate(work.request, [work.plans[index] for index in through], spans, cells, plain)
         for index, (name, translation) in zip(through, pivoted, strict=True):
             names[index], translations[index] = name, translation
         name = names[min(names)] if names else call.serving.registry.named(work.request.model)[0].name
@@ -214,7 +217,10 @@ class Translator:
     async def _plan(self, request: TranslateRequest, protected: Sequence[Sequence[Protected]], call: Call) -> Work:
         started = time.perf_counter()
         planner, size = call.serving.planner, sum(map(len, request.texts))
-        work = await _maybe_in_thread(size, lambda: Work(_plans(planner, request, protected), request, call.deadline))
+        cells = Cells(self.settings.max_attention_cells)
+        work = await maybe_in_thread(
+            size, lambda: Work(_plans(planner, request, protected), request, call.deadline, cells)
+        )
         ended = time.perf_counter()
         metrics.TOKENIZE_SECONDS.observe(ended - started)
         logs.phase("tokenize", started, ended)
@@ -287,6 +293,6 @@ def _count(work: Sequence[tuple[Model, Job]], results: Sequence[list[Hypothesis]
     logs.add(tokens_in=read.total(), tokens_out=written.total())
 
 
-async def _maybe_in_thread(size: int, work: Callable[[], T]) -> T:
+async def maybe_in_thread(size: int, work: Callable[[], T]) -> T:
     """``work`` on a text of ``size`` characters."""
     return work() if size <= INLINE_CHARS else await asyncio.to_thread(work)

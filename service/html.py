@@ -111,13 +111,13 @@ def _block(block: Block, done: Translation) -> str:
 
 
 def _pair(sentence: Sentence) -> inline.Pair:
-    source, target = sentence.source_tokens or [], sentence.target_tokens or []
+    assert sentence.weights is not None
     return inline.Pair(
         (sentence.source.start, sentence.source.end),
         (sentence.target.start, sentence.target.end),
-        _bounds(source),
-        _bounds(target),
-        np.array(sentence.weights, dtype=np.float64).reshape(len(target), len(source)),
+        _bounds(sentence.source_tokens or []),
+        _bounds(sentence.target_tokens or []),
+        sentence.weights,
     )
 
 

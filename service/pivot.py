@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.plan import PREFIX_UNUSED, Plan
+from service.reply import Cells
 from service.schemas import (
     Alternative,
     HonouredTerm,
@@ -36,22 +37,32 @@ FIRST_LEG: dict[str, Any] = {
 
 
 async def translate(
-    request: TranslateRequest, plans: Sequence[Plan], protected: Sequence[Sequence[Protected]], plain: Translate
+    request: TranslateRequest,
+    plans: Sequence[Plan],
+    protected: Sequence[Sequence[Protected]],
+    cells: Cells,
+    plain: Translate,
 ) -> list[tuple[str, Translation]]:
     """The names of both models, and the translation, of each text; all are into the same language.
 
-    ``plain`` translates in directions that a model has. Raises what it raises.
+    ``plain`` translates in directions that a model has. Raises what it raises, and :class:`service.errors.TooLarge`
+    where there are not ``cells`` enough.
     """
     found: dict[int, tuple[str, Translation]] = {}
     for source, pivot in dict.fromkeys((plan.source, plan.pivot) for plan in plans):
         same = [index for index, plan in enumerate(plans) if (plan.source, plan.pivot) == (source, pivot)]
         chosen = [plans[index] for index in same]
-        found |= zip(same, await _through(request, chosen, [protected[index] for index in same], plain), strict=True)
+        spans = [protected[index] for index in same]
+        found |= zip(same, await _through(request, chosen, spans, cells, plain), strict=True)
     return [found[index] for index in range(len(plans))]
 
 
 async def _through(
-    request: TranslateRequest, plans: Sequence[Plan], protected: Sequence[Sequence[Protected]], plain: Translate
+    request: TranslateRequest,
+    plans: Sequence[Plan],
+    protected: Sequence[Sequence[Protected]],
+    cells: Cells,
+    plain: Translate,
 ) -> list[tuple[str, Translation]]:
     """All by the same way."""
     terms = request.glossary or {}
@@ -80,7 +91,7 @@ async def _through(
         plans[0].warnings.append(PREFIX_UNUSED)
     rest = iter(second)
     joined = [
-        Joined(request, plan, first, [next(rest) for _ in first.sentences])
+        Joined(request, plan, first, [next(rest) for _ in first.sentences], cells)
         for plan, first in zip(plans, begun.translations, strict=True)
     ]
     translations = await asyncio.to_thread(lambda: [each.translation() for each in joined])
@@ -113,9 +124,14 @@ class Joined:
     """One translation from those of a text and of its sentences."""
 
     def __init__(
-        self, request: TranslateRequest, plan: Plan, first: Translation, second: Sequence[Translation]
+        self,
+        request: TranslateRequest,
+        plan: Plan,
+        first: Translation,
+        second: Sequence[Translation],
+        cells: Cells,
     ) -> None:
-        self.request, self.plan, self.first, self.second = request, plan, first, second
+        self.request, self.plan, self.first, self.second, self.cells = request, plan, first, second, cells
 
     def translation(self) -> Translation:
         first, second = self.first, self.second
@@ -159,14 +175,18 @@ class Joined:
         )
         if self.request.attention == "none":
             return plain
-        weights = compose(first, second)
+        source = first.source_tokens or []
         target = [token for sentence in second.sentences for token in sentence.target_tokens or []]
+        is_whole = self.request.attention == "weights"
+        if is_whole:
+            self.cells.take(len(target), len(source))
+        weights = compose(first, second)
         return plain.model_copy(
             update={
-                "source_tokens": first.source_tokens,
+                "source_tokens": source,
                 "target_tokens": [_moved(token, offset) for token in target],
                 "alignment": [Link(source=i, target=j, weight=weight) for i, j, weight in alignment.links(weights)],
-                "weights": weights.tolist() if self.request.attention == "weights" else None,
+                "weights": weights if is_whole else None,
             }
         )
 
@@ -209,8 +229,8 @@ def _bounds(tokens: Sequence[Span]) -> NDArray[np.int64]:
 
 
 def _matrix(sentence: Sentence) -> NDArray[np.float64]:
-    shape = len(sentence.target_tokens or []), len(sentence.source_tokens or [])
-    return np.array(sentence.weights or [], np.float64).reshape(shape)
+    assert sentence.weights is not None
+    return sentence.weights
 
 
 def _rows(weights: NDArray[np.float64]) -> NDArray[np.float64]:

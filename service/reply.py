@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.errors import TooLarge
 from service.parts import Kept, Piece, Stretch
 from service.plan import Plan
 from service.render import Rendering
@@ -32,12 +33,26 @@ class Block(NamedTuple):
     """[target tokens, source tokens]"""
 
 
-class Reply:
-    """The reply to one text: add each piece of the plan, in order, then finish."""
+class Cells:
+    """Cells that the attention matrices of a request may still have."""
 
-    def __init__(self, plan: Plan, request: TranslateRequest) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = self.left = most
+
+    def take(self, target: int, source: int) -> None:
+        """Those of a matrix between so many tokens. Raises :class:`service.errors.TooLarge` if fewer are left."""
+        self.left -= target * source
+        if self.left < 0:
+            raise TooLarge(f"the attention matrices of a request have at most {self.most} cells", field="text")
+
+
+class Reply:
+    """The reply to one text: add each piece of the plan, in order, then finish. Texts of a request share ``cells``."""
+
+    def __init__(self, plan: Plan, request: TranslateRequest, cells: Cells) -> None:
         self.plan = plan
         self.request = request
+        self.cells = cells
         self.pieces: list[tuple[Piece, Found]] = []
         self.sentences: list[Sentence] = []
         self.texts: list[str] = []
@@ -47,7 +62,10 @@ class Reply:
         """Of the reply's text."""
 
     def add(self, piece: Piece, found: Found) -> Sentence:
-        """The sentence, with what stands before it. A translation that was cut does not stand beside whole ones."""
+        """The sentence, with what stands before it. A translation that was cut does not stand beside whole ones.
+
+        Raises :class:`service.errors.TooLarge` where there is no cell left for its attention.
+        """
         found = [
             [each for each in ranked if each.hypothesis.whole or not ranked[0].hypothesis.whole] for ranked in found
         ]
@@ -98,13 +116,18 @@ class Reply:
         if self.request.attention == "none":
             return plain
         blocks = list(self._blocks(piece, chosen, offset))
+        read = [token for block in blocks for token in block.source]
+        written = [token for block in blocks for token in block.target]
+        is_whole = self.request.attention == "weights"
+        if is_whole:
+            self.cells.take(len(written), len(read))
         weights = alignment.diagonal([block.weights for block in blocks])
         return plain.model_copy(
             update={
-                "source_tokens": [token for block in blocks for token in block.source],
-                "target_tokens": [token for block in blocks for token in block.target],
+                "source_tokens": read,
+                "target_tokens": written,
                 "alignment": [Link(source=i, target=j, weight=weight) for i, j, weight in alignment.links(weights)],
-                "weights": weights.tolist() if self.request.attention == "weights" else None,
+                "weights": weights if is_whole else None,
             }
         )
 

@@ -2,11 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
+    PlainValidator,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -181,6 +185,20 @@ class TranslateRequest(Request):
         return [self.text] if isinstance(self.text, str) else self.text
 
 
+def _rows(matrix: NDArray[np.float64]) -> list[list[float]]:
+    rows: list[list[float]] = matrix.tolist()
+    return rows
+
+
+# As lists of floats they take four times the memory. And _rows is Python: between two matrices a thread that writes a
+# reply lets go of the interpreter, which one that writes lists holds to the end.
+Matrix = Annotated[
+    NDArray[np.float64],
+    PlainValidator(lambda rows: np.array(rows, np.float64), json_schema_input_type=list[list[float]]),
+    PlainSerializer(_rows, return_type=list[list[float]]),
+]
+
+
 class Span(Reply):
     """``text`` is what stands from ``start`` up to ``end`` in the whole text of the request or the reply."""
 
@@ -222,9 +240,7 @@ class Sentence(Reply):
         description="For each target token the source token with the greatest weight. A weight under 0.4 often means "
         "that the word has no counterpart",
     )
-    weights: list[list[float]] | None = Field(
-        default=None, description="[target tokens, source tokens]; each row sums to 1"
-    )
+    weights: Matrix | None = Field(default=None, description="[target tokens, source tokens]; each row sums to 1")
 
 
 class Detected(Reply):

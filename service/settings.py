@@ -46,6 +46,12 @@ class Settings(BaseSettings):
     max_sentences: int = Field(
         default=5000, ge=1, description="Sentences in one request; those of a list or of a page count together"
     )
+    max_attention_cells: int = Field(
+        default=4_000_000,
+        ge=1,
+        description="Target tokens times source tokens, over all sentences of a request with `attention: weights`. "
+        "Pages need these matrices too, and attention through a third language needs them for each half of the way",
+    )
     max_html_depth: int = Field(default=200, ge=1, le=256, description="Elements nested in one another in a page")
     max_glossary_terms: int = Field(default=100, ge=1, description="Terms in the glossary of one request")
     max_term_chars: int = Field(

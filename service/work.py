@@ -10,7 +10,7 @@ from service.parts import Item, Piece, Stretch
 from service.plan import Plan
 from service.registry import Model
 from service.render import Lost, Rendering, render
-from service.reply import Reply
+from service.reply import Cells, Reply
 from service.schemas import Sentence, TranslateRequest, Translation
 
 Place = tuple[int, int]
@@ -20,7 +20,7 @@ Place = tuple[int, int]
 class Work:
     """The jobs of a request: those it begins with, and those of further attempts, which are added to the end."""
 
-    def __init__(self, plans: Sequence[Plan], request: TranslateRequest, deadline: float) -> None:
+    def __init__(self, plans: Sequence[Plan], request: TranslateRequest, deadline: float, cells: Cells) -> None:
         self.plans = plans
         self.request = request
         self.deadline = deadline
@@ -31,7 +31,7 @@ class Work:
         self._lost: defaultdict[Place, list[Item]] = defaultdict(list)
         self._next: Place = (0, 0)
         """The piece that comes next in the reply."""
-        self._replies = [Reply(plan, request) for plan in plans]
+        self._replies = [Reply(plan, request, cells) for plan in plans]
         for text, plan in enumerate(plans):
             for number in range(len(plan.pieces)):
                 self._ask((text, number))
@@ -61,7 +61,7 @@ class Work:
 
     def ready(self) -> Iterator[tuple[int, Sentence | Translation]]:
         """What of the replies is there by now and has not been told yet: sentences in order, after the last one of a
-        text its whole translation, each with the index of the text.
+        text its whole translation, each with the index of the text. Raises what :meth:`service.reply.Reply.add` does.
         """
         while self._next[0] < len(self.plans):
             text, number = self._next

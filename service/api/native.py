@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.requests import ClientDisconnect
 
 from service import access
-from service.core import Translator
+from service.core import Translator, maybe_in_thread
 from service.schemas import ErrorReply, LanguagesReply, ModelsReply, TranslateReply, TranslateRequest
 
 T = TypeVar("T")
@@ -18,7 +19,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "`unauthorized`: the API key is missing or wrong"},
     404: {"description": "`unknown_model`, `unknown_direction`"},
     408: {"description": "`body_timeout`: the body did not come in time"},
-    413: {"description": "`too_large`: the body, the list, a text or the number of sentences"},
+    413: {"description": "`too_large`: the body, the list, a text, the number of sentences or of attention cells"},
     422: {"description": "`invalid_request`, with the field"},
     429: {"description": "`overloaded`, `rate_limited`; see Retry-After"},
     503: {"description": "`unavailable`: starting or stopping; see Retry-After"},
@@ -54,7 +55,8 @@ async def translate(body: TranslateRequest, request: Request, translator: Core) 
     """
     reply = await unless_disconnected(request, translator.translate(body))
     # The reply is valid by construction; FastAPI would check every number of every matrix again.
-    return Response(reply.model_dump_json(exclude_none=True), media_type="application/json")
+    write = partial(reply.model_dump_json, exclude_none=True)
+    return Response(await maybe_in_thread(sum(map(len, body.texts)), write), media_type="application/json")
 
 
 @router.get("/models", responses=refusals(401, 429))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -11,7 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service import access, errors, metrics
 from service.api.native import ERRORS, Core, unless_disconnected
-from service.core import Translator
+from service.core import Translator, maybe_in_thread
 from service.schemas import (
     DoneEvent,
     ErrorDetail,
@@ -86,7 +87,8 @@ async def stream(
             yield _event("sentence", SentenceEvent(index=index, sentence=result))
         else:
             count += 1
-            yield _event("translation", TranslationEvent(index=index, translation=result))
+            event = TranslationEvent(index=index, translation=result)
+            yield await maybe_in_thread(len(result.text), partial(_event, "translation", event))
         item = await found.rest.get()
     yield _event("done", DoneEvent(translations=count))
 

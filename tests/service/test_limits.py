@@ -9,7 +9,14 @@ import pytest
 from service.text.tokens import Tokenizer
 from tests.service.fakes import Client, EchoEngine, model, started
 
-LIMITS = {"max_body_bytes": 500, "max_texts": 3, "max_text_chars": 20, "max_beam_size": 4, "max_sentences": 4}
+LIMITS = {
+    "max_body_bytes": 500,
+    "max_texts": 3,
+    "max_text_chars": 20,
+    "max_beam_size": 4,
+    "max_sentences": 4,
+    "max_attention_cells": 18,
+}
 
 
 @pytest.fixture
@@ -66,6 +73,34 @@ def test_sentences(limited: Client, sentence: str) -> None:
 def test_parts_of_a_sentence_that_are_translated_apart_count(limited: Client) -> None:
     assert limited.translate(text="a\U0001f600a\U0001f600a\U0001f600a").status_code == 200
     assert code(limited.translate(text="a\U0001f600a\U0001f600a\U0001f600a\U0001f600a")) == (413, "too_large", "text")
+
+
+def test_cells_of_all_matrices(limited: Client) -> None:
+    """Three words have nine, and those of all texts count together."""
+    for texts in (["the cat a", "the cat a"], ["the cat a\nthe cat a"]):
+        assert limited.translate(text=texts, attention="weights").status_code == 200
+        assert code(limited.translate(text=[*texts, "a"], attention="weights")) == (413, "too_large", "text")
+        assert limited.translate(text=[*texts, "a"], attention="alignment").status_code == 200
+
+
+def test_cells_are_those_of_the_tokens_that_are_asked_for(limited: Client, tokenizer: Tokenizer) -> None:
+    assert len(tokenizer.encode(["xyzzy"])[0]) ** 2 > 18
+    assert limited.translate(text="xyzzy", attention="weights").status_code == 200
+    answer = limited.translate(text="xyzzy", attention="weights", tokens="subwords")
+    assert code(answer) == (413, "too_large", "text")
+
+
+def test_cells_that_a_page_needs(limited: Client) -> None:
+    assert limited.translate(text="a b c<p>a b c", format="html").status_code == 200
+    assert code(limited.translate(text=["a b c<p>a b c", "a"], format="html")) == (413, "too_large", "text")
+
+
+def test_a_stream_ends_where_there_are_no_cells_left(limited: Client) -> None:
+    body = {"text": ["the cat a", "the cat a", "a"], "source": "en", "target": "fr", "attention": "weights"}
+    lines = limited.request("POST", "/v1/translate/stream", json=body).text.splitlines()
+    events = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+    assert events == ["sentence", "translation"] * 2 + ["error"]
+    assert '"code":"too_large"' in lines[-2] + lines[-1]
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "🙂"])

@@ -89,7 +89,8 @@ def test_alignments_are_composed(translator: Translator) -> None:
     linked = {target[link.target]: source[link.source] for link in sentence.alignment}
     assert linked["chat"] == "gato"
     assert linked["dort"] == "dorme"
-    assert np.allclose(np.sum(sentence.weights or [], axis=1), 1)
+    assert sentence.weights is not None
+    assert np.allclose(sentence.weights.sum(axis=1), 1)
 
 
 def test_spans_are_those_of_the_whole_texts(translator: Translator) -> None:
@@ -153,6 +154,21 @@ def test_replies_are_composed_beside_the_event_loop(translator: Translator, monk
     assert threading.main_thread() not in threads
 
 
+def test_what_both_halves_of_the_way_are_composed_to_has_a_limit(tokenizer: Tokenizer) -> None:
+    """A word between two long sentences: each half has few cells, and the reply would have many."""
+    text = "O gato dorme na mesa"
+    says = {text: ["Sleeps"]}, {"Sleeps": ["Le chat dort sur la table"]}
+    models = [
+        model(tokenizer, SpeakingEngine(tokenizer, each), name=name, directions=[tuple(name.split("-"))], tags=TAGS)
+        for each, name in zip(says, ("pt-en", "en-fr"), strict=True)
+    ]
+    for cells, fits in ((30, True), (29, False)):
+        client = Client(started(models, max_attention_cells=cells))
+        assert client.translate(text=text, source="pt", attention="alignment").status_code == 200
+        reply = client.translate(text=text, source="pt", attention="weights")
+        assert reply.status_code == (200 if fits else 413)
+
+
 def test_texts_of_a_request_go_their_own_ways(client: Client) -> None:
     texts = ["The cat sleeps.", "O gato dorme.", "", "Le chat dort."]
     reply = client.request("POST", "/v1/translate", json={"text": texts, "target": "fr"}).json()
@@ -209,12 +225,12 @@ def test_compose_is_the_product_over_shared_characters() -> None:
 
     first = Sentence(
         source=span("a b", 0), target=span("xy z", 5), score=0.0, source_tokens=[span("a", 0), span("b", 2)],
-        target_tokens=[span("xy", 5), span("z", 8)], weights=[[1.0, 0.0], [0.0, 1.0]],
+        target_tokens=[span("xy", 5), span("z", 8)], weights=np.eye(2),
     )  # fmt: skip
     inner = Sentence(
         source=span("xy z", 0), target=span("p q", 0), score=0.0,
         source_tokens=[span("x", 0), span("y", 1), span("z", 3)], target_tokens=[span("p", 0), span("q", 2)],
-        weights=[[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]],
+        weights=np.array([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]]),
     )  # fmt: skip
     second = Translation(
         text="p q",

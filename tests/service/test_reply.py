@@ -75,7 +75,7 @@ def test_the_first_sentence_begins_with_the_prefix(tokenizer: Tokenizer, prefix:
     assert second.target.text == "It sleeps!"
     assert [list(job.prefix) for job in engine.jobs[-2:]] == [tokenizer.encode([prefix.strip()])[0], []]
     for sentence in found.sentences:
-        assert sentence.weights
+        assert sentence.weights is not None
         assert len(sentence.weights) == len(sentence.target_tokens or [])
         for span in [sentence.target, *(sentence.target_tokens or [])]:
             assert found.text[span.start : span.end] == span.text

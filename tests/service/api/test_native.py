@@ -1,15 +1,19 @@
 import asyncio
 import json
 import re
+import sys
+import threading
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.schemas import ErrorReply, TranslateReply
+from service import schemas
+from service.core import Translator
+from service.schemas import ErrorReply, Reply, TranslateReply, TranslationEvent
 from service.text.tokens import Tokenizer
-from tests.service.fakes import Client, EchoEngine, model, run, started, until
+from tests.service.fakes import Client, EchoEngine, model, run, started, translate, until
 
 
 def refused(answer: Any) -> tuple[int, str, str | None]:
@@ -180,7 +184,34 @@ def test_any_text_has_a_valid_reply(tokenizer: Tokenizer, text: str, attention: 
     [translation] = TranslateReply.model_validate(answer.json()).translations
     for sentence in translation.sentences:
         assert translation.text[sentence.target.start : sentence.target.end] == sentence.target.text
-        assert all(abs(sum(row) - 1) < 1e-3 for row in sentence.weights or [])
+        assert sentence.weights is None or sentence.weights.sum(axis=-1) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_long_reply_is_written_beside_the_event_loop(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    for kind in (TranslateReply, TranslationEvent):
+
+        def spy(reply: Reply, write: Any = kind.model_dump_json, **options: Any) -> Any:
+            threads.append(threading.current_thread() is threading.main_thread())
+            return write(reply, **options)
+
+        monkeypatch.setattr(kind, "model_dump_json", spy)
+    for text in ("the cat", "the cat. " * 600):
+        for path in ("/v1/translate", "/v1/translate/stream"):
+            reply = client.request("POST", path, json={"text": text, "source": "en", "target": "fr"})
+            assert reply.status_code == 200
+    assert threads == [True, True, False, False]
+
+
+def test_who_writes_matrices_gives_way_after_each(translator: Translator) -> None:
+    """Only where Python runs can another thread have the interpreter."""
+    reply = translate(translator, "the cat. It sleeps. Milk.", attention="weights")
+    assert len(reply.sentences) == 3
+    calls = []
+    sys.setprofile(lambda frame, event, argument: calls.append((event, frame.f_code)))
+    reply.model_dump_json()
+    sys.setprofile(None)
+    assert calls.count(("call", schemas._rows.__code__)) == 3
 
 
 def test_a_full_queue_answers_at_once(tokenizer: Tokenizer) -> None:
