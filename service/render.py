@@ -11,12 +11,15 @@ from service.engine import Hypothesis
 from service.parts import Item, Piece, Stretch, written
 from service.registry import Model
 from service.text import alignment, capitals
-from service.text.protect import Protected, ascii_digits, number_pattern, numbers
+from service.text.protect import WRITTEN_MINUS, Protected, ascii_digits, number_pattern, numbers
 from service.text.segment import Bounds
 from service.text.tokens import Edit, Pieces
 
 SYMBOL = r"⟦\d+⟧"
-WORD = re.compile(r"[^\W\d_]{1,2}['’](?=[^\W\d_])|(?P<word>\d+(?:[.,]\d+)*|[^\W\d_]+(?:[-'’][^\W\d_]+)*)")
+WORD = re.compile(
+    r"[^\W\d_]{1,2}['’](?=[^\W\d_])"
+    rf"|(?P<word>(?:(?<!\S)[{WRITTEN_MINUS}])?\d+(?:[.,:]\d+)*|[^\W\d_]+(?:[-'’][^\W\d_]+)*)"
+)
 """Words of a translation; in "l'eau" it is "eau", without what is elided before it."""
 BROKEN = re.compile(r"\A(?:\ufffd\s*)+|(?:\s*\ufffd)++(?!\w)|\ufffd+")
 """What bytes are read as that are no character. The model has made it up: none is given one to read."""

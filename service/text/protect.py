@@ -53,11 +53,18 @@ FOUND = re.compile(
 BEHIND = frozenset(".,;:!?'\"’”»…*_")
 """What ends the sentence or the quotation around an address, not the address."""
 OPENING = {")": "(", "]": "[", "}": "{"}
+MINUS = "-−–"
+WRITTEN_MINUS = MINUS + "—"
+"""What models make of it."""
 NUMBER = re.compile(
+    rf"(?:(?<!\S)[{MINUS}])?+"  # -5, but not 3-5
     r"\d(?:\d{0,2}(?:[ \u00a0\u202f]\d{3}(?!\d))++(?:[.,]\d++)*+"  # 1 234 567,89
-    r"|\d*+(?:[.,'’]\d++)*+)"  # 1,234.56
+    r"|\d*+(?:[.,'’:]\d++)*+)"  # 1,234.56 or 7:30
 )
-SEPARATOR = r"[.,'’ \u00a0\u202f]?"
+SPACE = r"[ \u00a0\u202f]"
+SEPARATOR = r"[.,'’ \u00a0\u202f]"
+POINT = r"(?:[.,'’:]|\s?h\s?)"
+"""7:30 is 7.30 to some, and 7 h 30 to others."""
 UNITS = "%°€$£"
 AROUND = ".,;:!?'\"’”»“«…()[]"
 """Punctuation around a word with a number in it."""
@@ -149,13 +156,28 @@ def words_with_numbers(text: str, start: int, end: int) -> Iterator[Protected]:
 
 
 def number_pattern(number: str) -> "re.Pattern[str]":
-    """Finds a number in a translation, where it may have other separators. A zero at the beginning of two digits, as of
-    a day, does not count; those of a longer one, as of a telephone, do.
+    """Finds a number in a translation, where it may have other separators: 1,000.5 is 1.000,5 and 1 000,5.
+
+    A zero at the beginning of two digits, as of a day, does not count; those of a longer one, as of a telephone, do. A
+    minus does.
     """
-    digits = ascii_digits("".join(filter(str.isdecimal, number)))
-    if len(digits) <= 2:
-        digits = digits.lstrip("0") or "0"
-    return re.compile(rf"(?<!\d)(?:0{SEPARATOR})*{SEPARATOR.join(digits)}(?!\d)")
+    minus = rf"[{WRITTEN_MINUS}]\s?" if number[0] in MINUS else ""
+    first, *rest = re.split(r"(\D)", ascii_digits(number).lstrip(MINUS))
+    if not rest and len(first) <= 2:
+        first = first.lstrip("0") or "0"
+    digits = _in_thousands(first)
+    for separator, group in zip(rest[::2], rest[1::2], strict=True):
+        # Without its separator 1.5 or 0.125 is another number, and 1,000 is not.
+        may_be_thousands = len(group) == 3 and separator != ":" and not first.startswith("0")
+        digits += (f"{SEPARATOR}?" if may_be_thousands else POINT) + _in_thousands(group)
+    return re.compile(rf"(?<!\d)(?<!\d[.,]){minus}0*{digits}(?!\d|[.,]\d)")
+
+
+def _in_thousands(digits: str) -> str:
+    """A pattern of ``digits`` with any space between them, and with other separators where thousands have them."""
+    left = range(len(digits) - 1, -1, -1)
+    behind = (f"{SPACE if rest % 3 else SEPARATOR}?" if rest else "" for rest in left)
+    return "".join(digit + separator for digit, separator in zip(digits, behind, strict=True))
 
 
 def ascii_digits(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a vocabulary has no sub-words for: letters of other scripts, currencies, other signs, icons of a font.
+"""What a vocabulary has no sub-words for: letters of other scripts, currencies, other signs, raised digits, icons.
 
 A model sees the bytes of such characters, or less, and has hardly ever seen them: it writes whatever comes, often bytes
 that are no character. So they are kept, with the words and numbers that they belong to.
@@ -20,7 +20,7 @@ SIGNS = frozenset("§¶†‡•‰‱′″")
 """What Unicode counts as punctuation, and no sentence is punctuated with."""
 SPACES = frozenset(" \u00a0\u202f")
 LONGEST_UNIT = 3
-"""Characters of what may have a space between itself and its number: €, °C, US$."""
+"""Characters of what may have a space between itself and its number: €, °C, km², US$."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,16 @@ class Unreadable:
 
     def _find_kind(self, character: str) -> str:
         category = unicodedata.category(character)
-        is_symbol = category.startswith("S") or category == "Co" or character in SIGNS
+        is_symbol = category.startswith("S") or category in {"Co", "No"} or character in SIGNS
         # Of a Latin letter that is missing it has an idea: French has enough words such as maïs.
         is_letter = character.isalpha() and not unicodedata.name(character, "").startswith("LATIN ")
         if not (is_symbol or is_letter):
             return ""
-        missing = (self.model.is_unknown(each) or self.model.is_byte(each) for each in self.model.encode(character))
-        if not any(missing):
+        ids = self.model.encode(character)
+        is_missing = any(self.model.is_unknown(each) or self.model.is_byte(each) for each in ids)
+        # A raised 6 is read as a plain one: 10⁶ as 106, which is no number of the text.
+        is_changed = category == "No" and self.model.decode(ids) != character
+        if not (is_missing or is_changed):
             return ""
         return SYMBOL if is_symbol else LETTERS
 

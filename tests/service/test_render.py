@@ -95,6 +95,22 @@ def test_a_number_that_was_changed_is_put_back(tokenizer: Tokenizer) -> None:
     assert (found.text, found.warnings) == ("les 12 chat et 7 chat", [])
 
 
+@pytest.mark.parametrize(
+    ("written", "looked", "expected"),
+    [
+        ("le chat 5", "5", "le chat -5"),
+        ("le chat —7", "—7", "le chat -5"),
+        ("le chat 1,5.", "1,5", "le chat -5."),
+        ("le chat 8:45", "8:45", "le chat -5"),
+        ("le chat − 5.", "chat", "le chat − 5."),
+    ],
+)
+def test_a_minus_belongs_to_its_number(tokenizer: Tokenizer, written: str, looked: str, expected: str) -> None:
+    translator, _ = speaking(tokenizer, {"the cat -5": written}, {looked: "-5"})
+    found = translate(translator, "the cat -5")
+    assert (found.text, found.warnings) == (expected, [])
+
+
 def test_what_the_caller_has_forced_stays(tokenizer: Tokenizer) -> None:
     says: dict[str, str | list[str]] = {
         "the 12 cat": "les douze chat",

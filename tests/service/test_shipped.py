@@ -52,7 +52,9 @@ def test_spans_come_through(translator: Translator, model: str, text: str, kept:
     ("source", "text"),
     [
         ("en", "The price is 1,234.56 dollars for 3 apples at 7:30."),
+        ("en", "The price rose by -5% in May."),
         ("fr", "Le 12 mai 1984, 250 personnes sont venues."),
+        ("fr", "Il fait 7,0 degrés dehors."),
     ],
 )
 def test_numbers_come_through(translator: Translator, model: str, source: str, text: str) -> None:
@@ -68,6 +70,8 @@ def test_numbers_come_through(translator: Translator, model: str, source: str, t
         ("The ticket costs €20.", "€20"),
         ("The ticket costs $99.", "$99"),
         ("The angle is 90° wide.", "90°"),
+        ("Add 1½ cups of milk.", "1½"),
+        ("The house costs 3² euros.", "3²"),
         ("\ue001 Home page", "\ue001"),
     ],
 )

@@ -139,6 +139,9 @@ def test_spans_are_in_order_and_apart(text: str) -> None:
         "1 000 ",
         "a1",
         "0.",
+        "0:",
+        "-0 ",
+        "–",
     ],
 )
 def test_time_grows_with_the_text(unit: str) -> None:
@@ -151,14 +154,29 @@ def test_time_grows_with_the_text(unit: str) -> None:
 
 
 def test_numbers() -> None:
-    text = "In 2010 300 people, 1 234 567,89 or 1,234.56; 5'000, ١٢ and COVID-19."
-    expected = ["2010", "300", "1 234 567,89", "1,234.56", "5'000", "١٢", "19"]
+    text = "In 2010 300 people, 1 234 567,89 or 1,234.56; 5'000, ١٢ and COVID-19; -5, −1.5 °C, –7\n-8 and 3-5 at 7:30:"
+    expected = [
+        "2010",
+        "300",
+        "1 234 567,89",
+        "1,234.56",
+        "5'000",
+        "١٢",
+        "19",
+        "-5",
+        "−1.5",
+        "–7",
+        "-8",
+        "3",
+        "5",
+        "7:30",
+    ]
     assert [number.text for number in numbers(text, 0, len(text))] == expected
 
 
 def test_words_with_numbers() -> None:
-    text = "(12/05/2021) at 7:30, 5 % or 20 %. COVID-19, 21st «1971» 30 000 $5 a"
-    expected = ["12/05/2021", "7:30", "5 %", "20 %", "COVID-19", "21st", "1971", "30 000", "$5"]
+    text = "(12/05/2021) at 7:30, 5 % or 20 %. COVID-19, 21st «1971» 30 000 $5 a -5 %"
+    expected = ["12/05/2021", "7:30", "5 %", "20 %", "COVID-19", "21st", "1971", "30 000", "$5", "-5 %"]
     words = list(words_with_numbers(text, 0, len(text)))
     assert [word.text for word in words] == expected
     assert all(text[word.start : word.end] == word.text for word in words)
@@ -182,6 +200,35 @@ def test_words_with_numbers() -> None:
         ("0199", "le 199", False),
         ("0.05", "0,05 %", True),
         ("007", "7", False),
+        ("1,000.5", "1.000,5", True),
+        ("1.000,5", "1 000,5.", True),
+        ("1 000,5", "1000.5", True),
+        ("1000", "1.000, 2", True),
+        ("1,000", "1000", True),
+        ("2020", "in 2020.", True),
+        ("2020", "(2020, 5)", True),
+        ("0.5", "1.5%", False),
+        ("0.5", "05", False),
+        ("7,0", "70 degrees", False),
+        ("1.5", "15", False),
+        ("1.5", "1,5", True),
+        ("0.125", "0125", False),
+        ("7:30", "um 7.30 Uhr", True),
+        ("7.30", "à 7 h 30", True),
+        ("7:30", "730", False),
+        ("1:100", "1:100", True),
+        ("1:100", "1100", False),
+        ("1.2.3", "12.3", False),
+        ("5", "12.5", False),
+        ("5", "5,2", False),
+        ("3", "2.3", False),
+        ("10", "1.0", False),
+        ("-5", "5 %", False),
+        ("-5", "3-5", False),
+        ("-5", "−5 °C", True),
+        ("–5", "- 5", True),
+        ("−1.5", "—1,5", True),
+        ("5", "-5", True),
     ],
 )
 def test_numbers_in_translations(number: str, translation: str, is_there: bool) -> None:

@@ -44,11 +44,13 @@ def test_a_part_of_a_text(tokenizer: Tokenizer) -> None:
         ("(€20), $99/a or 7\u00a0£!", ["€20", "$99", "7\u00a0£"]),
         ("$1,234.56 of 1 234 567,89 €", ["$1,234.56", "1 234 567,89 €"]),
         ("US$ 9, $1.5M and €3bn", ["US$ 9", "$1.5M", "€3bn"]),
-        ("a 90° cat at 20 °C, not -5 °C", ["90°", "20 °C", "5 °C"]),
+        ("a 90° cat at 20 °C, not -5 °C", ["90°", "20 °C", "-5 °C"]),
         ("§ 5: ±3 ‰ of x = 7", ["§ 5", "±3 ‰", "= 7"]),
         ("in 2010 €5 and 5 € 20 cats", ["€5", "5 €"]),
         ("€ 5 $, 5 € 7 $", ["€ 5 $", "5 €", "7 $"]),
         ("€ = −5", ["€", "= −5"]),
+        ("€ = -5", ["€", "= -5"]),
+        ("1½ cats, 5 km² of H₂O, 10⁶ or ⅔: ①", ["1½", "5 km²", "H₂O", "10⁶", "⅔", "①"]),
     ],
 )
 def test_signs_with_their_numbers(tokenizer: Tokenizer, text: str, kept: list[str]) -> None:
@@ -59,7 +61,7 @@ def test_signs_with_their_numbers(tokenizer: Tokenizer, text: str, kept: list[st
     ("text", "kind", "kept"),
     [
         ("5\u202f€", "amount", ["5\u202f€"]),
-        ("Windows® is `ls`", "word", ["Windows®", "`ls`"]),
+        ("Windows® is `ls` or ½", "word", ["Windows®", "`ls`", "½"]),
         ("\ue001 the | cat\n© the cat 12 cat®", "symbol", ["\ue001", "|", "©"]),
     ],
 )
@@ -80,3 +82,8 @@ def test_spans_are_in_order_and_apart(tokenizer: Tokenizer, text: str) -> None:
 def test_what_the_vocabulary_has_is_read(tmp_path: Path) -> None:
     tokenizer = train(tmp_path, "5 € кошка 90° ®")
     assert found(tokenizer, "5 €, кошка, 90° or cat®: $5") == [("$5", "amount")]
+
+
+def test_raised_digits_are_kept_where_they_would_be_read_as_plain_ones(tmp_path: Path) -> None:
+    tokenizer = train(tmp_path, "km2 2 1⁄2")
+    assert found(tokenizer, "5 km² or ½") == [("5 km²", "amount"), ("½", "word")]
