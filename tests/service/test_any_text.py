@@ -84,6 +84,7 @@ def translator(request: pytest.FixtureRequest, tokenizer: Tokenizer) -> Translat
     options=st.sampled_from([{}, {"alternatives": 2}, {"min_length": 3}, {"target_prefix": "le 5 {0}"}]),
 )
 @example(text="G0ñ\uef50ᰀ1,234.5", mode="default", tokens="words", options={})
+@example(text="1,234.5the.io/cat", mode="default", tokens="words", options={})
 @example(text="07ï", mode="default", tokens="words", options={})
 def test_any_text(translator: Translator, text: str, mode: str, tokens: str, options: dict[str, object]) -> None:
     found = translate(translator, text, split_sentences=mode, tokens=tokens, attention="weights", **options)
@@ -133,4 +134,6 @@ def comes_through(text: str, found: Translation) -> None:
     if SPLIT not in found.warnings:
         for start, end in gaps(0, len(text), spans):
             for number in numbers(text, start, end):
-                assert number_pattern(number.text).search(ascii_digits(found.text))
+                pattern = number_pattern(number.text)
+                # Next to digits of an address a number is none even in the source.
+                assert pattern.search(ascii_digits(found.text)) or not pattern.search(ascii_digits(text))
