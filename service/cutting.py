@@ -18,6 +18,7 @@ from service.text import capitals
 from service.text.protect import LOOSE, Protected, gaps, numbers, overlapping, words_with_numbers
 from service.text.segment import Bounds, in_word, trim
 from service.text.tokens import Edit, Moves
+from service.text.unreadable import APOSTROPHE
 
 STAND_INS = ("36", "25", "64", "17", "84", "96", "48", "72")
 """Marks where a model has no symbols. With numbers it writes the best sentences around them, and such as these come
@@ -214,7 +215,7 @@ class Cut:
         back = []
         position, length = start, 0
         for mark in [*marks, Edit(end, end, "")]:
-            plain = self.text[position : mark.start]
+            plain = APOSTROPHE.sub("'", self.text[position : mark.start])
             parts += [capitals.lower(plain, self.language) if self.is_capital else plain, mark.text]
             length += len(plain)
             if mark.text:

@@ -4,6 +4,7 @@ A model sees the bytes of such characters, or less, and has hardly ever seen the
 that are no character. So they are kept, with the words and numbers that they belong to.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ LETTERS = "letters"
 SYMBOL = "symbol"
 SIGNS = frozenset("§¶†‡•‰‱′″")
 """What Unicode counts as punctuation, and no sentence is punctuated with."""
+APOSTROPHE = re.compile(r"(?<=[^\W\d_])[´`](?=[^\W\d_])")
+"""What is typed for one, an accent between two letters. Models read the one that is meant."""
 SPACES = frozenset(" \u00a0\u202f")
 LONGEST_UNIT = 3
 """Characters of what may have a space between itself and its number: €, °C, km², US$."""
@@ -98,7 +101,7 @@ def _clusters(text: str, start: int, end: int, odd: Mapping[str, str]) -> Iterat
             joined.append((first, last))
     for first, last in joined:
         cluster = text[first:last]
-        kind = min((odd[each] for each in cluster if each in odd), default="")
+        kind = min((odd[each] for each in APOSTROPHE.sub("'", cluster) if each in odd), default="")
         is_number = any(map(str.isdecimal, cluster)) and not any(map(str.isalpha, cluster))
         yield Cluster(first, last, kind, is_number)
 

@@ -73,6 +73,10 @@ def test_capitals_are_read_as_small_letters(tokenizer: Tokenizer) -> None:
     assert piece.stretches[0].text == "THE CAT AND I SLEEP {X}, 12"
 
 
+def test_accents_typed_for_apostrophes_are_read_as_these(tokenizer: Tokenizer) -> None:
+    assert read(tokenizer, "the cat´s table, l`eau and `cat` 5´") == ["the cat's table, l'eau and 36 25"]
+
+
 def test_numbers_and_terms_are_read_as_they_are(tokenizer: Tokenizer) -> None:
     [piece] = plan(tokenizer, "The cat drinks 2 litres, {0}", terms={"CAT": "x", "cat": "matou"}).pieces
     [stretch] = piece.stretches

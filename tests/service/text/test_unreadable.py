@@ -62,6 +62,7 @@ def test_signs_with_their_numbers(tokenizer: Tokenizer, text: str, kept: list[st
     [
         ("5\u202f€", "amount", ["5\u202f€"]),
         ("Windows® is `ls` or ½", "word", ["Windows®", "`ls`", "½"]),
+        ("the cat´s l`eau, l´eau€ and `a´", "word", ["l´eau€", "`a´"]),
         ("\ue001 the | cat\n© the cat 12 cat®", "symbol", ["\ue001", "|", "©"]),
     ],
 )
