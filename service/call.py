@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from service import logs, metrics
 from service.plan import Plan
+from service.registry import in_turn
 from service.schemas import TranslateRequest
 from service.serving import Serving
 
@@ -40,5 +41,4 @@ class Call:
         ways = [(plan.source, plan.target)]
         if plan.pivot:
             ways = [(plan.source, plan.pivot), (plan.pivot, plan.target)]
-        names = [self.serving.registry.select(self.request.model, *way).name for way in ways]
-        return "+".join(dict.fromkeys(names))
+        return in_turn(self.serving.registry.select(self.request.model, *way).name for way in ways)

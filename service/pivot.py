@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.plan import PREFIX_UNUSED, Plan
+from service.registry import in_turn
 from service.reply import Cells
 from service.schemas import (
     Alternative,
@@ -95,7 +96,7 @@ async def _through(
         for plan, first in zip(plans, begun.translations, strict=True)
     ]
     translations = await asyncio.to_thread(lambda: [each.translation() for each in joined])
-    name = "+".join(dict.fromkeys(names))
+    name = in_turn(names)
     return [(name, translation) for translation in translations]
 
 

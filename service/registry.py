@@ -1,7 +1,7 @@
 """The packages that are served: opening them, and choosing one for a request."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +98,11 @@ class Registry:
         """Source language to the languages it can be translated into, both in alphabetical order."""
         pairs = sorted(reached(self.models))
         return {source: [to for origin, to in pairs if origin == source] for source, _ in pairs}
+
+
+def in_turn(names: Iterable[str]) -> str:
+    """What models are called that translate a text one after the other."""
+    return "+".join(dict.fromkeys(names))
 
 
 def between(pairs: Collection[tuple[str, str]], source: str, target: str) -> list[str]:
