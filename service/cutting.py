@@ -18,7 +18,6 @@ from service.text import capitals
 from service.text.protect import LOOSE, Protected, gaps, numbers, overlapping, words_with_numbers
 from service.text.segment import Bounds, in_word, trim
 from service.text.tokens import Edit, Moves
-from service.text.unreadable import APOSTROPHE
 
 STAND_INS = ("36", "25", "64", "17", "84", "96", "48", "72")
 """Marks where a model has no symbols. With numbers it writes the best sentences around them, and such as these come
@@ -211,11 +210,12 @@ class Cut:
 
     def _read(self, start: int, end: int, marks: Sequence[Edit]) -> tuple[str, list[Edit]]:
         """What the model reads, and the way back from there."""
+        as_read = self.model.tokenizer.unreadable.as_read
         parts: list[str] = []
         back = []
         position, length = start, 0
         for mark in [*marks, Edit(end, end, "")]:
-            plain = APOSTROPHE.sub("'", self.text[position : mark.start])
+            plain = as_read(self.text[position : mark.start])
             parts += [capitals.lower(plain, self.language) if self.is_capital else plain, mark.text]
             length += len(plain)
             if mark.text:

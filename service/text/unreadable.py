@@ -17,10 +17,20 @@ from service.text.segment import Bounds, in_word
 
 LETTERS = "letters"
 SYMBOL = "symbol"
-SIGNS = frozenset("§¶†‡•‰‱′″")
-"""What Unicode counts as punctuation, and no sentence is punctuated with."""
+UNSEEN = "unseen"
+KEPT = frozenset({LETTERS, SYMBOL})
+AND = "&"
+"""By itself it is a word, which models know; in AT&T it is none."""
+SIGNS = frozenset("§¶†‡•‰‱′″@#\\{}、・「」『』【】《》〈〉" + AND)
+"""What Unicode counts as punctuation, and no sentence is punctuated with in the languages of Latin letters."""
 APOSTROPHE = re.compile(r"(?<=[^\W\d_])[´`](?=[^\W\d_])")
 """What is typed for one, an accent between two letters. Models read the one that is meant."""
+ALIKE = str.maketrans("‐‑‹›‚", "--«»„")
+"""Hyphens and quotation marks that few texts have, and what models have learnt in their place."""
+READ_OVER = "\x7f"
+"""SentencePiece's usual normalisation drops it."""
+JOINERS = frozenset("-'’\"‐‑·\u05be\u05f3\u05f4\u200c\u200d")
+"""What stands inside words in other letters."""
 SPACES = frozenset(" \u00a0\u202f")
 LONGEST_UNIT = 3
 """Characters of what may have a space between itself and its number: €, °C, km², US$."""
@@ -50,7 +60,7 @@ class Unreadable:
         Its kind is ``letters`` (neighbours are one stretch), else ``amount`` where there is a number, ``word`` where
         there is a letter and ``symbol`` where there is neither.
         """
-        odd = {each: kind for each in set(text[start:end]) if (kind := self._kind(each))}
+        odd = {each: kind for each in set(text[start:end]) if (kind := self._kind(each)) in KEPT}
         if not odd:
             return []
         clusters = list(_clusters(text, start, end, odd))
@@ -68,8 +78,16 @@ class Unreadable:
                 found.append(Protected(first, last, text[first:last], kind))
         return found
 
+    def as_read(self, text: str) -> str:
+        """``text`` as the model is to read it, as long as before: with the usual apostrophes, hyphens and quotation
+        marks. What nobody sees, as a soft hyphen, is read over.
+        """
+        text = APOSTROPHE.sub("'", text).translate(ALIKE)
+        unseen = () if text.isprintable() else [each for each in set(text) if self._kind(each) == UNSEEN]
+        return text.translate(dict.fromkeys(map(ord, unseen), READ_OVER)) if unseen else text
+
     def _kind(self, character: str) -> str:
-        """``letters``, ``symbol`` or, of what the vocabulary has, nothing."""
+        """``letters``, ``symbol``, ``unseen`` or, of what the vocabulary has, nothing."""
         if (kind := self._kinds.get(character)) is None:
             kind = self._kinds[character] = self._find_kind(character)
         return kind
@@ -79,7 +97,8 @@ class Unreadable:
         is_symbol = category.startswith("S") or category in {"Co", "No"} or character in SIGNS
         # Of a Latin letter that is missing it has an idea: French has enough words such as maïs.
         is_letter = character.isalpha() and not unicodedata.name(character, "").startswith("LATIN ")
-        if not (is_symbol or is_letter):
+        is_unseen = category in {"Cc", "Cf"}
+        if not (is_symbol or is_letter or is_unseen):
             return ""
         ids = self.model.encode(character)
         is_missing = any(self.model.is_unknown(each) or self.model.is_byte(each) for each in ids)
@@ -87,6 +106,8 @@ class Unreadable:
         is_changed = category == "No" and self.model.decode(ids) != character
         if not (is_missing or is_changed):
             return ""
+        if is_unseen:
+            return UNSEEN
         return SYMBOL if is_symbol else LETTERS
 
 
@@ -101,7 +122,8 @@ def _clusters(text: str, start: int, end: int, odd: Mapping[str, str]) -> Iterat
             joined.append((first, last))
     for first, last in joined:
         cluster = text[first:last]
-        kind = min((odd[each] for each in APOSTROPHE.sub("'", cluster) if each in odd), default="")
+        seen = "" if cluster == AND else APOSTROPHE.sub("'", cluster)
+        kind = min((odd[each] for each in seen if each in odd), default="")
         is_number = any(map(str.isdecimal, cluster)) and not any(map(str.isalpha, cluster))
         yield Cluster(first, last, kind, is_number)
 
@@ -114,7 +136,8 @@ def _words(text: str, start: int, end: int, odd: Mapping[str, str]) -> Iterator[
 
 
 def _are_one(text: str, before: Protected, cluster: Cluster) -> bool:
-    return before.kind == LETTERS and not text[before.end : cluster.start].strip(" ")
+    between = text[before.end : cluster.start]
+    return before.kind == LETTERS and (not between.strip(" ") or between in JOINERS)
 
 
 def _with_number(text: str, clusters: Sequence[Cluster], index: int) -> Bounds:

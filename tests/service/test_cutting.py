@@ -77,6 +77,20 @@ def test_accents_typed_for_apostrophes_are_read_as_these(tokenizer: Tokenizer) -
     assert read(tokenizer, "the cat´s table, l`eau and `cat` 5´") == ["the cat's table, l'eau and 36 25"]
 
 
+def test_rare_hyphens_and_quotation_marks_are_read_as_usual_ones(tokenizer: Tokenizer) -> None:
+    assert read(tokenizer, "‹the cat› and ‚red‐table‘ of\u2011") == ["«the cat» and „red-table‘ of-"]
+
+
+@pytest.mark.parametrize("unseen", ["\u00ad", "\u200d", "\u2060", "\u2068", "\x00", "\x9d"])
+def test_what_nobody_sees_is_read_over(tokenizer: Tokenizer, unseen: str) -> None:
+    text = f"{unseen}the ta{unseen}{unseen}ble of {unseen}{{x}}{unseen}"
+    [piece] = plan(tokenizer, text).pieces
+    [stretch] = piece.stretches
+    assert [stretch.ids] == tokenizer.encode(["the table of 36"])
+    assert stretch.text == text
+    assert stretch.items[0].span.text == "{x}"
+
+
 def test_numbers_and_terms_are_read_as_they_are(tokenizer: Tokenizer) -> None:
     [piece] = plan(tokenizer, "The cat drinks 2 litres, {0}", terms={"CAT": "x", "cat": "matou"}).pieces
     [stretch] = piece.stretches

@@ -73,6 +73,9 @@ def test_numbers_come_through(translator: Translator, model: str, source: str, t
         ("Add 1½ cups of milk.", "1½"),
         ("The house costs 3² euros.", "3²"),
         ("\ue001 Home page", "\ue001"),
+        ("@anna sleeps.", "@anna"),
+        ("AT&T is a company.", "AT&T"),
+        ("Press \\ to continue.", "\\"),
     ],
 )
 def test_signs_come_through(translator: Translator, model: str, text: str, kept: str) -> None:
@@ -80,6 +83,24 @@ def test_signs_come_through(translator: Translator, model: str, text: str, kept:
     assert found.text.count(kept) == 1
     assert "\ufffd" not in found.text
     assert found.warnings == []
+    sliced(found)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("source", "text", "plain"),
+    [
+        ("de", "Die Daten\u00adschutz\u00aderklärung ist lang.", "Die Datenschutzerklärung ist lang."),
+        ("en", "Hello \u2068{name}\u2069, how are you?", "Hello {name}, how are you?"),
+        ("en", "\u202aThe garden\u202c is beautiful.", "The garden is beautiful."),
+    ],
+)
+def test_what_nobody_sees_changes_nothing(
+    translator: Translator, model: str, source: str, text: str, plain: str
+) -> None:
+    target = "fr" if source == "en" else "en"
+    found = translate(translator, text, source=source, target=target, model=model, attention="weights")
+    assert found.text == translate(translator, plain, source=source, target=target, model=model).text
     sliced(found)
 
 
