@@ -54,18 +54,18 @@ class DeepLQuery(DeepLParameters):
     text: Texts
     target_lang: Code = Field(description="Code of a target language; a region, as in EN-GB, changes nothing")
     source_lang: Code | None = Field(default=None, description="Detected for each text where it is not given")
-    split_sentences: Literal["0", "1", "nonewlines"] = Field(
+    split_sentences: Literal["0", "1", "nonewlines"] | None = Field(
         default="1",
         description="Sentences end nowhere, at punctuation and line breaks, or at punctuation only. HTML has no "
         "line breaks but those of tags, at which they end in either case",
     )
     tag_handling: Literal["html"] | None = None
-    preserve_formatting: Flag = Field(default=False, description="Formatting is kept in any case")
+    preserve_formatting: Flag | None = Field(default=False, description="Formatting is kept in any case")
     formality: Literal["default", "prefer_more", "prefer_less"] | None = Field(
         default=None, description="Accepted, and without effect: the models know no degrees of it"
     )
     context: str | None = Field(default=None, description="Accepted, and without effect")
-    show_billed_characters: Flag = False
+    show_billed_characters: Flag | None = False
     glossary_id: Unsupported = None
     glossary_ids: Unsupported = None
     style_id: Unsupported = None
@@ -124,7 +124,7 @@ async def translate(request: Request, translator: Core) -> Response:
     """Translate texts. Parameters of DeepL's that are not listed are passed over."""
     query, caller = await read(request, DeepLQuery)
     languages = translator.languages()
-    split = SPLIT[query.split_sentences]
+    split = SPLIT[query.split_sentences or "1"]
     wanted = TranslateRequest(
         text=[query.text] if isinstance(query.text, str) else query.text,
         source=None if query.source_lang is None else base_language(query.source_lang, languages),

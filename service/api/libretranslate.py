@@ -41,8 +41,10 @@ class LibreTranslateQuery(LibreTranslateParameters):
     q: Texts
     source: Code = Field(description="Code of the language, or `auto`")
     target: Code
-    format: Literal["text", "html"] = "text"
-    alternatives: Alternatives = Field(default=0, description="How many further translations of each text, at most")
+    format: Literal["text", "html", ""] | None = Field(default="text", description="An empty one is `text`")
+    alternatives: Alternatives | None = Field(
+        default=0, description="How many further translations of each text, at most"
+    )
 
 
 class LibreTranslateDetectQuery(LibreTranslateParameters):
@@ -114,12 +116,13 @@ async def translate(request: Request, translator: Core) -> Response:
     """
     query, _ = await read(request, LibreTranslateQuery)
     languages = translator.languages()
+    form = query.format or "text"
     wanted = TranslateRequest(
         text=query.q,
         source=None if query.source == AUTO else base_language(query.source, languages),
         target=base_language(query.target, languages),
-        format=query.format,
-        alternatives=0 if query.format == "html" else query.alternatives,
+        format=form,
+        alternatives=0 if form == "html" else query.alternatives or 0,
     )
     if wanted.source == wanted.target and wanted.target in all_languages(languages):
         translations = await _unchanged(translator, wanted)

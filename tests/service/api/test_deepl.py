@@ -99,6 +99,7 @@ def test_where_sentences_end(client: Client, engine: EchoEngine, tokenizer: Toke
         {"preserve_formatting": "1"},
         {"context": "A story about animals."},
         {"source_lang": None},
+        {"split_sentences": None, "preserve_formatting": None, "show_billed_characters": None},
         {"glossary_id": None},
         {"ignore_tags": []},
         {"model_type": "quality_optimized", "outline_detection": False, "enable_beta_languages": True},

@@ -68,6 +68,18 @@ def test_json_forms_and_the_query_string_say_the_same(client: Client, options: d
     assert answer.json() == {"translatedText": "the cat", "alternatives": natively(client, "the cat")}
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"json": FINE | {"format": None, "alternatives": None}},
+        {"json": FINE | {"format": ""}},
+        {"data": FINE | {"format": ""}},
+    ],
+)
+def test_what_is_not_said_is_as_by_default(client: Client, options: dict[str, Any]) -> None:
+    assert client.request("POST", "/translate", **options).json() == {"translatedText": "the cat"}
+
+
 def test_alternatives_of_a_list(client: Client) -> None:
     texts = ["the cat", "the milk", ""]
     answer = ask(client, q=texts, alternatives=1)
