@@ -39,6 +39,7 @@ help:  ## list the commands
 # The server keeps its metrics under BENTOML_HOME and empties them when it starts, so each port has its own.
 serve: export BENTOML_HOME := $(CURDIR)/.bentoml/$(PORT)
 serve: $(SERVE)/ready  ## serve the shipped packages on HOST:PORT; DEVICE=gpu for onnxruntime-gpu
+	@$(SERVE)/bin/python -m service.client.listen $(HOST) $(PORT)
 	$(SERVE)/bin/bentoml serve $(SERVICE) --host $(HOST) --port $(PORT) \
 		--timeout-graceful-shutdown $(GRACE) --timeout-keep-alive $(KEEP_ALIVE)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from . import listen
 from .failure import CommandError
 
 SERVICE = "service.service:Attentive"
@@ -20,6 +21,7 @@ def serve(host: str, port: int, grace: int, keep_alive: int) -> NoReturn:
     root = checkout()
     # make has an environment of its own: what it installs is not there for this command.
     require(NEEDED, f"the server needs {{}}: run `make serve` in {root}, or pip install '{root}[client,serve,cpu]'")
+    listen.check(host, port)
     os.chdir(root)
     os.execve(sys.executable, command(host, port, grace, keep_alive), environment(root, port))
 

@@ -2,6 +2,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from loadtests.server import free_port, wait
-from service.client import Client, SentenceEvent, cli, launch
+from service.client import Client, SentenceEvent, cli, launch, listen
 from service.client.failure import CommandError
 from tests.served import ROOT, until
 
@@ -34,6 +35,32 @@ def test_without_options_it_is_what_make_serve_starts_without_any(monkeypatch: p
     monkeypatch.setattr("os.execve", lambda program, command, environment: started.append(command))
     CliRunner().invoke(cli.app, ["serve"])
     assert " ".join(started[0][2:]) in " ".join(made.stdout.replace("\\\n", " ").split())
+
+
+def test_a_port_that_is_taken_is_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would empty the metrics of the server that has it."""
+    monkeypatch.setattr("os.execve", lambda *_: pytest.fail("a second server was started"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = CliRunner().invoke(cli.app, ["serve", "--port", port])
+        assert result.exit_code == 2
+        assert f"cannot listen on port {port} of 127.0.0.1" in result.stderr
+        command = [sys.executable, "-m", "service.client.listen", "127.0.0.1", port]
+        made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (made.returncode, made.stderr) == (1, result.stderr)
+    subprocess.run(command, cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize(("host", "port"), [("localhost", 3000), ("192.0.2.1", 3000), ("127.0.0.1", 70_000)])
+def test_an_address_that_is_none_of_this_machine_is_named(host: str, port: int) -> None:
+    with pytest.raises(CommandError, match=host):
+        listen.check(host, port)
+
+
+def test_make_serve_looks_at_the_port_before_it_starts() -> None:
+    command = ["make", "-n", "serve", "HOST=here", "PORT=7"]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "service.client.listen here 7\n" in made.stdout.partition("bentoml serve")[0]
 
 
 def test_each_port_has_a_home_and_the_settings_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
