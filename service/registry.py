@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from export.package import Manifest, Package, PackageError
+from export.package import MANIFEST, Manifest, Package, PackageError
 from service.engine import Engine
 from service.errors import UnknownDirection, UnknownModel
 from service.settings import Settings
@@ -142,12 +142,41 @@ def open_packages(settings: Settings, serving: Sequence[Model] = ()) -> list[Ope
     and an error that names the file that is wrong, which is logged as well; the others serve.
     """
     before = {model.path: model for model in serving}
-    entries = sorted(settings.packages.iterdir()) if settings.packages.is_dir() else []
-    paths = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
+    paths = _directories(settings.packages)
     with ThreadPoolExecutor(max_workers=max(1, len(paths))) as pool:
         opened = list(pool.map(lambda path: _open(path, settings, before.get(path)), paths))
     gone = [model for path, model in before.items() if path not in paths]
-    return opened + [Opened(model.path.name, "removed", None, model) for model in gone]
+    return _named_once(opened) + [Opened(model.path.name, "removed", None, model) for model in gone]
+
+
+def _directories(parent: Path) -> list[Path]:
+    """Those that may be packages, in alphabetical order; none where there is nothing to be read."""
+    try:
+        return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        logger.error("no packages: %s", error)
+        return []
+
+
+def _named_once(opened: Sequence[Opened]) -> list[Opened]:
+    """Two of one name could not be told apart, in requests as little as in metrics. It stays with the package that has
+    it, else it is the first one's.
+    """
+    owners: dict[str, str] = {}
+    for each in sorted(opened, key=lambda each: (each.outcome == "loaded", each.before is None)):
+        if each.model is not None:
+            owners.setdefault(each.model.name, each.package)
+    return [each if each.model is None else _beside(each, owners[each.model.name]) for each in opened]
+
+
+def _beside(opened: Opened, owner: str) -> Opened:
+    """What becomes of it beside the package that has the name."""
+    if opened.outcome != "loaded" or opened.model is None or owner == opened.package:
+        return opened
+    opened.model.engine.close()
+    error = f"{opened.model.path / MANIFEST}: its name, {opened.model.name}, is that of the package in {owner}"
+    logger.error("package refused: %s", error)
+    return replace(opened, outcome="failed", model=opened.before, error=error)
 
 
 def _open(path: Path, settings: Settings, before: Model | None) -> Opened:

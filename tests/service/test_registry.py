@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,50 @@ def test_a_package_without_graphs_of_the_precision_says_which_it_has(packages: P
     [failed] = open_packages(Settings(models_dir=packages, precision="fp16"))
     assert failed.outcome == "failed"
     assert failed.error == f"{packages / 'good'}: no graphs in fp16, but in fp32, int8"
+
+
+def rename(package: Path, name: str) -> None:
+    file = package / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"name": name}))
+
+
+def test_a_name_is_that_of_one_package(packages: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copytree(packages / "good", packages / "zoo")
+    good, zoo = open_packages(settings(packages))
+    assert good.model is not None
+    assert (good.outcome, zoo.outcome, zoo.model) == ("loaded", "failed", None)
+    assert (
+        zoo.error
+        == f"{packages / 'zoo' / 'manifest.json'}: its name, {good.model.name}, is that of the package in good"
+    )
+    assert zoo.error in caplog.text
+    # Who has the name keeps it, though another one would be first now.
+    shutil.copytree(packages / "good", packages / "backup")
+    backup, good_again, _ = open_packages(settings(packages), [good.model])
+    assert (backup.outcome, backup.model, good_again.outcome) == ("failed", None, "unchanged")
+    assert good_again.model is good.model
+    rename(packages / "zoo", "zoo")
+    _, _, zoo = open_packages(settings(packages), [good.model])
+    assert zoo.model is not None
+    rename(packages / "backup", "backup")
+    rename(packages / "good", "zoo")
+    backup, good_again, zoo_again = open_packages(settings(packages), [good.model, zoo.model])
+    assert backup.model is not None
+    assert [each.outcome for each in (backup, good_again, zoo_again)] == ["loaded", "failed", "unchanged"]
+    assert good_again.model is good.model
+    for each in (good.model, zoo.model, backup.model):
+        each.engine.close()
+
+
+def test_a_directory_that_cannot_be_read_is_no_model_and_is_logged(
+    packages: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def denied(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    assert open_packages(settings(packages)) == []
+    assert f"Permission denied: '{packages}'" in caplog.text
 
 
 def test_no_directory_is_no_model(tmp_path: Path) -> None:

@@ -125,6 +125,13 @@ def packages(transformer_package: Package, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def add(packages: Path, name: str) -> None:
+    """A package like the first, under a name of its own."""
+    fresh = shutil.copytree(packages / "one", packages / name)
+    manifest = json.loads((fresh / "manifest.json").read_text())
+    (fresh / "manifest.json").write_text(json.dumps(manifest | {"name": name}))
+
+
 def release(packages: Path, version: str, name: str = "one") -> None:
     """Put another version in a package's place, as an operator does: beside it first, then under its name."""
     fresh = shutil.copytree(packages / name, packages / f".{name}.new")
@@ -177,19 +184,19 @@ def test_nothing_is_dropped_under_load(packages: Path) -> None:
 
 
 def test_only_what_has_changed_is_opened(packages: Path) -> None:
-    shutil.copytree(packages / "one", packages / "two")
+    add(packages, "two")
     translator = Translator(Settings(models_dir=packages, threads=1, slots=8))
 
     async def scenario() -> None:
         await translator.start()
-        one, two = (each.engine for each in translator.registry.models)
+        engines = {each.path.name: each.engine for each in translator.registry.models}
         release(packages, "9", name="two")
-        shutil.copytree(packages / "one", packages / "three")
+        add(packages, "three")
         (packages / "four").mkdir()
         opened = await translator.reload()
         outcomes = [(each.package, each.outcome) for each in opened]
         assert outcomes == [("four", "failed"), ("one", "unchanged"), ("three", "loaded"), ("two", "loaded")]
-        assert {one} == {each.engine for each in translator.registry.models} & {one, two}
+        assert {each.engine for each in translator.registry.models} & {*engines.values()} == {engines["one"]}
         shutil.rmtree(packages / "two")
         (packages / "one" / "manifest.json").unlink()
         opened = await translator.reload()
