@@ -18,8 +18,10 @@ from service.app import create_app
 from service.boundary import Boundary
 from service.core import Translator
 from service.schemas import BatchItem, BatchResult
-from service.settings import Settings
+from service.settings import Settings, unknown
 from service.tracing import Tracing
+
+logger = logging.getLogger("attentive")
 
 T = TypeVar("T")
 
@@ -71,6 +73,8 @@ class Attentive:
     async def start(self) -> None:
         """Open and warm up the packages beside the server, which already answers that it is not ready."""
         lifecycle.forget_dead_workers()
+        if names := unknown(os.environ):
+            logger.warning("no settings of this server: %s", ", ".join(names))
         if settings.otlp_endpoint:
             tracing.connect(settings.otlp_endpoint)
         lifecycle.Drain(translator, settings.drain_s, settings.drain_deadline_s).install()

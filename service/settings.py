@@ -1,7 +1,9 @@
 """Every setting of the server. ``python -m service.settings`` prints them as the README's table."""
 
 import os
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +13,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the source directory of a bento: relative paths start here, whatever the working directory."""
 
+PREFIX = "ATTENTIVE_"
+ORIGINS = r"^\s*((\*|null|[a-z][a-z0-9+.-]*://[^/,\sA-Z]+)\s*(,\s*|$))*$"
+"""Browsers tell theirs in small letters and without a path: one with a slash at its end would never be theirs."""
+OTHERS = re.compile(r"ATTENTIVE_(URL|API_KEY|SERVICE_.*|PORT(_.*)?)")
+"""Variables of the client, and those that Kubernetes sets where a service is called attentive."""
+
 
 class Settings(BaseSettings):
     """Read from the environment: ``ATTENTIVE_`` and the field's name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="ATTENTIVE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     models_dir: Path = Field(default=Path("models/trained"), description="Directory that holds the model packages")
     default_model: str = Field(
@@ -68,11 +76,11 @@ class Settings(BaseSettings):
     )
     rate_limit: str = Field(
         default="",
-        description="Requests of a key, or without keys of an address, as `600/minute`, which begins with "
-        "the first of them; empty: any number",
+        description="Requests of a key, or without keys of an address, as `600/minute`; empty: any number",
     )
     cors_origins: str = Field(
         default="",
+        pattern=ORIGINS,
         description="Origins, separated by commas, whose pages may call the server from a browser, as "
         "`https://example.org`; `*`: all; empty: none",
     )
@@ -118,6 +126,13 @@ class Settings(BaseSettings):
     def decode_threads(self) -> int:
         """``threads``, or the number of cores this process may use."""
         return self.threads or cores()
+
+
+def unknown(environment: Iterable[str]) -> list[str]:
+    """Variables that look like settings and are none, in alphabetical order: nobody else would find a misspelt one."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    given = {name for name in environment if name.upper().startswith(PREFIX)}
+    return sorted(name for name in given if name.upper() not in known and not OTHERS.fullmatch(name))
 
 
 def cores() -> int:

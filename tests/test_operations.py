@@ -40,6 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, key: tuple[str, str]) -> It
         "log_format": "json",
         "otlp_endpoint": f"http://127.0.0.1:{free_port()}",
         "drain_s": 0.5,
+        "drain": 1,
     }
     with serve(path / "home", **settings) as server:  # type: ignore[arg-type]
         yield server
@@ -85,6 +86,11 @@ def test_every_line_is_json_and_none_has_the_text(server: Server, client: httpx.
     assert all(len(line["trace_id"]) == 32 for line in requests)
     assert MARKER not in server.log.read_text()
     assert MARKER not in client.get("/metrics").text
+
+
+def test_a_misspelt_setting_is_told(server: Server) -> None:
+    [line] = [line for line in log(server) if line["message"].startswith("no settings")]
+    assert (line["level"], line["message"]) == ("warning", "no settings of this server: ATTENTIVE_DRAIN")
 
 
 def test_packages_are_swapped_while_clients_are_served(server: Server, client: httpx.Client) -> None:

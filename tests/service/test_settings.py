@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.settings import ROOT, Settings, markdown_table
+from service.settings import ROOT, Settings, markdown_table, unknown
 
 
 def test_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,6 +32,27 @@ def test_cores_are_counted_where_the_system_has_no_affinity(monkeypatch: pytest.
 def test_limits_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValidationError):
         Settings(max_texts=0)
+
+
+@pytest.mark.parametrize(
+    "origins", ["", "*", "null", "https://a.example", " http://localhost:8080 , https://b.example,"]
+)
+def test_origins_are_those_that_browsers_tell(origins: str) -> None:
+    assert Settings(cors_origins=origins).cors_origins == origins
+
+
+@pytest.mark.parametrize("origins", ["a.example", "https://a.example/", "https://a.example/page", "https://A.example"])
+def test_an_origin_that_no_browser_tells_is_refused(origins: str) -> None:
+    with pytest.raises(ValidationError, match="cors_origins"):
+        Settings(cors_origins=f"https://b.example, {origins}")
+
+
+def test_a_misspelt_setting_is_found() -> None:
+    right = [f"ATTENTIVE_{name.upper()}" for name in Settings.model_fields]
+    others = ["HOME", "ATTENTIVE_URL", "ATTENTIVE_API_KEY", "attentive_threads"]
+    cluster = ["ATTENTIVE_SERVICE_HOST", "ATTENTIVE_PORT", "ATTENTIVE_PORT_3000_TCP_ADDR"]
+    assert unknown([*right, *others, *cluster]) == []
+    assert unknown([*right, "ATTENTIVE_KEY_FILE", "ATTENTIVE_DRAIN"]) == ["ATTENTIVE_DRAIN", "ATTENTIVE_KEY_FILE"]
 
 
 def test_the_table_has_every_setting() -> None:
