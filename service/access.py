@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import hmac
 import ipaddress
+import logging
 import re
 import secrets
 import time
@@ -16,15 +17,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from limits import parse
+from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
+from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import errors
 from service.settings import Settings
+
+logger = logging.getLogger("attentive")
 
 LINE = re.compile(r"([A-Za-z0-9._-]{1,64})\s+([0-9a-f]{64})(?:\s+(admin))?")
 SCHEMES = ("bearer", "deepl-auth-key")
@@ -47,10 +50,20 @@ class Access:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.keys = read_keys(settings.keys) if settings.keys else None
-        self.rate = parse(settings.rate_limit) if settings.rate_limit else None
+        self.file = settings.keys
+        self.keys = read_keys(self.file) if self.file else None
+        self.rate = rate(settings.rate_limit) if settings.rate_limit else None
         # With a moving window the storage never forgets whom it has seen.
-        self.limiter = FixedWindowRateLimiter(MemoryStorage()) if self.rate else None
+        self.limiter = SlidingWindowCounterRateLimiter(MemoryStorage()) if self.rate else None
+
+    def reload(self) -> str:
+        """Read the key file again. Why it cannot be read, if so: then the keys stay as they were."""
+        try:
+            self.keys = read_keys(self.file) if self.file else None
+        except (OSError, ValueError) as error:
+            logger.error("key file refused: %s", error)
+            return str(error)
+        return ""
 
     def check(self, key: str | None, address: str) -> Caller:
         """Raises :class:`service.errors.Unauthorized` and :class:`service.errors.RateLimited`."""
@@ -146,10 +159,33 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def rate(text: str) -> RateLimitItem:
+    """As ``600/minute``. Raises ``ValueError``."""
+    found = parse_many(text)
+    if len(found) != 1 or not found[0].amount:
+        raise ValueError(f"ATTENTIVE_RATE_LIMIT is one rate above 0, as 600/minute, and not {text!r}")
+    return found[0]
+
+
+def proxies(text: str) -> str:
+    """Addresses and networks as uvicorn reads them, which passes over what is neither; ``*``: all. A socket for both
+    kinds of addresses tells IPv4 as IPv6. Raises ``ValueError``.
+    """
+    listed = [each.strip() for each in text.split(",") if each.strip()]
+    if listed == ["*"]:
+        return "*"
+    try:
+        networks = [ipaddress.ip_network(each) for each in listed]
+    except ValueError as error:
+        raise ValueError(f"ATTENTIVE_TRUSTED_PROXIES: {error}") from error
+    mapped = [f"::ffff:{each.network_address}/{96 + each.prefixlen}" for each in networks if each.version == 4]
+    return ",".join([*map(str, networks), *mapped])
+
+
 def read_keys(path: Path) -> list[tuple[str, Caller]]:
     """Hash and owner of each key. Empty lines and those that begin with ``#`` are passed over."""
     keys = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         if not (match := LINE.fullmatch(line.strip())):

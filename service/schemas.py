@@ -350,8 +350,14 @@ class PackageReport(Reply):
     error: str | None = Field(description="Why it failed; names the file that is wrong")
 
 
+class KeysReport(Reply):
+    outcome: Literal["loaded", "failed"] = Field(description="`failed`: the keys that were known so far go on")
+    error: str | None = Field(description="Why it failed; names the key file")
+
+
 class ReloadReply(Reply):
     packages: list[PackageReport]
+    keys: KeysReport
 
 
 class ErrorDetail(Reply):

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 import service.preload  # noqa: F401 - begins to work
 from service import errors, lifecycle, logs
-from service.access import Guard, cross_origin
+from service.access import Guard, cross_origin, proxies
 from service.admission import Door
 from service.app import create_app
 from service.boundary import Boundary
@@ -30,7 +30,7 @@ Items = Annotated[list[BatchItem], Field(fail_fast=True)]
 
 settings = Settings()
 # Uvicorn reads it when this module has been imported. By default it believes whatever this machine forwards.
-os.environ["FORWARDED_ALLOW_IPS"] = settings.trusted_proxies
+os.environ["FORWARDED_ALLOW_IPS"] = proxies(settings.trusted_proxies)
 translator = Translator(settings)
 app = create_app(translator, settings)
 

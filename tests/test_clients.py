@@ -153,7 +153,7 @@ def test_deepl_usage(official: deepl.DeepLClient) -> None:
 def test_deepl_keys_and_rates(tokenizer: Tokenizer, keys: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deepl.http_client, "max_network_retries", 0)
     key, file = keys
-    with guarded(tokenizer, keys_file=file, rate_limit="2/hour") as url:
+    with guarded(tokenizer, keys_file=file, rate_limit="2/day") as url:
         with pytest.raises(deepl.AuthorizationException, match="unauthorized"):
             deepl.DeepLClient("wrong", server_url=url).translate_text(ENGLISH, target_lang="FR")
         client = deepl.DeepLClient(key, server_url=url)

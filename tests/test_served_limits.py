@@ -91,7 +91,7 @@ def test_forwarded_addresses_are_believed_of_those_who_are_trusted(
     transformer_package: Package, tmp_path: Path, trusted: str, separate: bool
 ) -> None:
     models = transformer_package.path.parent
-    options: dict[str, Any] = {"models_dir": models, "rate_limit": "1/hour", "trusted_proxies": trusted}
+    options: dict[str, Any] = {"models_dir": models, "rate_limit": "1/day", "trusted_proxies": trusted}
     with serve(tmp_path, **options) as server, server.client() as client:
         codes = [
             client.get("/v1/models", headers={"X-Forwarded-For": address}).status_code

@@ -1,10 +1,10 @@
 """What only an admin may ask for."""
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from service import access
 from service.api.native import Core
-from service.schemas import ErrorReply, PackageReport, ReloadReply
+from service.schemas import ErrorReply, KeysReport, PackageReport, ReloadReply
 
 router = APIRouter(prefix="/v1", tags=["administration"], dependencies=[Depends(access.admin)])
 
@@ -17,13 +17,17 @@ router = APIRouter(prefix="/v1", tags=["administration"], dependencies=[Depends(
         503: {"description": "`unavailable`: the server is stopping", "model": ErrorReply},
     },
 )
-async def reload(translator: Core) -> ReloadReply:
-    """Serve the packages that are in the models' directory now; the reply comes when they do.
+async def reload(request: Request, translator: Core) -> ReloadReply:
+    """Serve the packages that are in the models' directory now, to those whose keys are in the key file now; the reply
+    comes when that is so.
 
     No request is dropped: those under way end with the models they began with. What fails is told with the reason, and
     what served in its place goes on.
     """
+    error = request.app.state.access.reload()
+    opened = await translator.reload()
     return ReloadReply(
+        keys=KeysReport(outcome="failed" if error else "loaded", error=error or None),
         packages=[
             PackageReport(
                 package=each.package,
@@ -31,6 +35,6 @@ async def reload(translator: Core) -> ReloadReply:
                 serving=f"{each.model.name} {each.model.manifest.version}" if each.model else None,
                 error=each.error or None,
             )
-            for each in await translator.reload()
-        ]
+            for each in opened
+        ],
     )

@@ -45,10 +45,25 @@ def test_an_admin_is_told_what_became_of_each_package(tokenizer: Tokenizer, keys
                 "error": "b/manifest.json: No such file or directory",
             },
             {"package": "c", "outcome": "removed", "serving": None, "error": None},
-        ]
+        ],
+        "keys": {"outcome": "loaded", "error": None},
     }
     models = client.request("GET", "/v1/models", headers=bearer(keys["user"])).json()["models"]
     assert [found["version"] for found in models] == ["2"]
+
+
+def test_keys_are_read_again_and_a_file_that_is_none_is_told(tokenizer: Tokenizer, keys) -> None:
+    client = Client(started([model(tokenizer, EchoEngine())], keys_file=keys["file"]))
+    admin = new("other", admin=True)
+    Path(keys["file"]).write_text(admin[1])
+    assert client.request("POST", ROUTE, headers=bearer(keys["admin"])).json()["keys"]["outcome"] == "loaded"
+    for gone in (keys["admin"], keys["user"]):
+        assert client.request("GET", "/v1/models", headers=bearer(gone)).status_code == 401
+    Path(keys["file"]).write_text("admin")
+    report = client.request("POST", ROUTE, headers=bearer(admin[0])).json()["keys"]
+    assert report["outcome"] == "failed"
+    assert f"{keys['file']}:1" in report["error"]
+    assert client.request("GET", "/v1/models", headers=bearer(admin[0])).status_code == 200
 
 
 @pytest.mark.parametrize("who", ["user", "", "stranger"])

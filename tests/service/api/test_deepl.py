@@ -222,7 +222,7 @@ def test_keys(tokenizer: Tokenizer, tmp_path) -> None:
 
 
 def test_rates(tokenizer: Tokenizer) -> None:
-    client = Client(started([model(tokenizer, EchoEngine())], rate_limit="1/hour"))
+    client = Client(started([model(tokenizer, EchoEngine())], rate_limit="1/day"))
     assert texts(ask(client)) == ["the cat"]
     answer = ask(client)
     assert refused(answer) == (429, "rate_limited")
