@@ -34,10 +34,10 @@ def links(weights: NDArray[np.float64]) -> list[tuple[int, int, float]]:
 
 
 def diagonal(blocks: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """One matrix, with nothing outside the ``blocks``."""
+    """One matrix, with nothing outside the ``blocks``, of which there may be none."""
     if len(blocks) == 1:
         return blocks[0]
-    whole = np.zeros(np.sum([block.shape for block in blocks], axis=0))
+    whole = np.zeros((sum(block.shape[0] for block in blocks), sum(block.shape[1] for block in blocks)))
     row = column = 0
     for block in blocks:
         whole[row : row + block.shape[0], column : column + block.shape[1]] = block

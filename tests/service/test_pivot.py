@@ -29,6 +29,7 @@ PORTUGUESE = {
     "O gato bebe 12 leites.": ["The cat drinks 12 milk."],
     "O gato 36 e 25.": ["The 25 and 36 cat."],
     "O gato bebe Xyz leite.": ["The cat drinks Xyz milk."],
+    "O gato 12": ["12"],
 }
 ENGLISH = {
     "The cat sleeps.": ["Le chat dort.", "Un chat dort."],
@@ -91,6 +92,20 @@ def test_alignments_are_composed(translator: Translator) -> None:
     assert linked["dort"] == "dorme"
     assert sentence.weights is not None
     assert np.allclose(sentence.weights.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("attention", ["none", "alignment", "weights"])
+def test_nothing_may_be_left_for_the_second(translator: Translator, attention: str) -> None:
+    found = translate(translator, "O gato 12\nO gato dorme.", source="pt", attention=attention)
+    assert found.text == "12\nLe chat dort."
+    first, second = found.sentences
+    if attention != "none":
+        assert (first.target_tokens, first.alignment) == ([], [])
+        assert second.target_tokens
+    if attention == "weights":
+        assert first.source_tokens
+        assert first.weights is not None
+        assert first.weights.shape == (0, len(first.source_tokens))
 
 
 def test_spans_are_those_of_the_whole_texts(translator: Translator) -> None:

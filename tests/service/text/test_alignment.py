@@ -35,3 +35,17 @@ def test_rows_sum_to_one_however_long(columns: int, rows: int, seed: int) -> Non
     assert merged.shape == (rows, columns)
     assert merged.sum(axis=1) == pytest.approx(1, abs=1e-6)
     assert (merged >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("blocks", "expected"),
+    [
+        ([], (0, 0)),
+        ([np.ones((0, 2))], (0, 2)),
+        ([np.ones((0, 2)), np.ones((3, 1))], (3, 3)),
+    ],
+)
+def test_a_matrix_of_blocks_may_have_nothing_in_it(blocks: list[np.ndarray], expected: tuple[int, int]) -> None:
+    whole = alignment.diagonal(blocks)
+    assert whole.shape == expected
+    assert whole.sum() == sum(block.sum() for block in blocks)
