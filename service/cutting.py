@@ -160,10 +160,12 @@ class Cut:
         return any(map(in_word, around))
 
     def _core(self, start: int, end: int, after_stop: bool, before_stop: bool) -> Bounds:
-        """What a model is to see: not the punctuation next to a stop, and nothing where there is no letter."""
-        spans = overlapping(self.spans, start, end)
+        """What a model is to see: not the punctuation next to a stop, unless it is a term's, and nothing where there is
+        no letter.
+        """
+        spans, fixed = overlapping(self.spans, start, end), self._fixed(start, end)
         first, last = trim(self.text, start, end)
-        latest, earliest = (spans[0].start, spans[-1].end) if spans else (last, first)
+        latest, earliest = (fixed[0].start, fixed[-1].end) if fixed else (last, first)
         first, last = min(first, latest), max(last, earliest)
         while after_stop and first < latest and not in_word(self.text[first]):
             first += 1

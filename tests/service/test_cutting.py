@@ -99,6 +99,20 @@ def test_numbers_and_terms_are_read_as_they_are(tokenizer: Tokenizer) -> None:
     assert len(stretch.free) == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "term", "expected"),
+    [
+        ("😀 .cat sleeps", ".cat", ["[😀]", ".cat sleeps"]),
+        ("😀 (cat), 😀", "cat)", ["[😀]", "[(]", "cat)", "[,]", "[😀]"]),
+        ("the cat 12% 😀", "12%", ["the cat 12%", "[😀]"]),
+    ],
+)
+def test_no_term_is_cut_where_a_span_is(tokenizer: Tokenizer, text: str, term: str, expected: list[str]) -> None:
+    [piece] = plan(tokenizer, text, terms={term: "matou"}).pieces
+    assert parts(piece) == expected
+    assert [item.span.text for item in piece.stretches[0].items] == ["matou"]
+
+
 def test_what_is_lost_becomes_a_mark_and_then_a_cut(tokenizer: Tokenizer) -> None:
     found = plan(tokenizer, "on 12/05/2021 the cat had {0} in 30 000 {1}.", terms={"cat": "matou"})
     assert found.cutter is not None
