@@ -99,8 +99,10 @@ class Trainer:
             return
         content = {"model": self.bare.state_dict(), "optimizer": self.optimizer.state_dict(), "at": vars(self.at)}
         content |= {"precision": self.accelerator.mixed_precision, "of": self.of}
-        checkpoint.save(self.run / f"step-{self.at.step:07d}.pt", content)
-        for old in self.checkpoints()[: -self.config.training.average_last]:
+        newest = self.run / f"step-{self.at.step:07d}.pt"
+        checkpoint.save(newest, content)
+        # One of a later step did not open, or the run would have gone on from there: it is no reason to drop others.
+        for old in [path for path in self.checkpoints() if path <= newest][: -self.config.training.average_last]:
             old.unlink()
 
     def precision(self) -> str:
@@ -141,7 +143,10 @@ class Trainer:
         self.at.processes = processes
 
     def begin(self, initial: Path) -> None:
-        """Start from the weights of a finished run, unless there is a checkpoint to go on from."""
+        """Start from the weights of a finished run, unless there is a checkpoint to go on from.
+
+        Raises ``FileNotFoundError`` where it has not finished, ``ValueError`` where its model has another shape.
+        """
         if self.at.step == 0:
             run = checkpoint.Run.open(initial)
             transplant(run, self.bare, self.tokenizer)
@@ -286,11 +291,11 @@ def main(
     try:
         trainer = Trainer(settings, data, run, dev, Budget(max_minutes, max_steps))
         trainer.resume()
+        if initial:
+            trainer.begin(initial)
     except (FileNotFoundError, ValueError) as error:
         typer.echo(error, err=True)
         raise typer.Exit(2) from None
-    if initial:
-        trainer.begin(initial)
     trainer.train(save_minutes=save_minutes)
     trainer.finish()
 

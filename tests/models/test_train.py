@@ -222,6 +222,20 @@ def test_a_run_goes_on_from_the_newest_checkpoint_that_opens(trainer):
         learner.resume()
 
 
+@pytest.mark.filterwarnings("ignore:.*passed over:UserWarning")
+def test_what_is_learnt_behind_a_checkpoint_that_does_not_open_is_kept(trainer):
+    """Checkpoints are taken by the clock: the next ones may be of earlier steps than the one that is broken."""
+    learner = trainer(steps=2, average_last=1)
+    learner.train(save_minutes=0)
+    (learner.run / "step-0000009.pt").write_bytes(b"")
+    learner = trainer(steps=3, average_last=1)
+    learner.resume()
+    learner.train(save_minutes=0)
+    assert [path.name for path in learner.checkpoints()] == ["step-0000003.pt", "step-0000009.pt"]
+    learner.finish()
+    assert (learner.run / "final.pt").exists()
+
+
 def test_an_epoch_is_the_same_when_asked_again_and_differs_from_the_next(trainer):
     learner = trainer()
     first, again = ([batch.tolist() for batch in learner.epoch()] for _ in range(2))
@@ -332,6 +346,13 @@ def test_a_guided_run_without_alignments_says_how_to_make_them(toml, prepared, t
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == 2
     assert f"run python -m models.align label --config FILE --data {prepared}" in result.output
+
+
+def test_first_weights_that_are_not_there_are_an_error_in_words(toml, prepared, tmp_path):
+    arguments = ["--config", toml, "--data", prepared, "--run", tmp_path / "run", "--initial", tmp_path / "none"]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 2
+    assert str(tmp_path / "none") in result.output
 
 
 app = typer.Typer()
