@@ -45,9 +45,12 @@ def state_of(model: Marian, cache: Cache) -> list[TensorSpec]:
 
 
 def known(model: Marian) -> dict[str, Known]:
-    """The products of layers whose weights were 8-bit, and the tables beside them, by their names in graphs."""
-    known = {}
-    for name, layers in products(model).items():
+    """The products of layers whose weights were 8-bit, and the tables beside them, by their names in graphs.
+
+    A table that is multiplied, too, is one of the products: without a multiplier of its input it is not known.
+    """
+    known, multiplied = {}, products(model)
+    for name, layers in multiplied.items():
         found = [model.multipliers.get(layer) for layer in layers]
         multipliers = [each for each in found if each is not None]
         if len(multipliers) == len(layers) and len({each.input for each in multipliers}) == 1:
@@ -56,7 +59,7 @@ def known(model: Marian) -> dict[str, Known]:
             known[name] = Known(multipliers[0].input, weights)
     for name, table in tables(model).items():
         multiplier = model.multipliers.get(table)
-        if known and name not in known and multiplier is not None:
+        if known and name not in multiplied and multiplier is not None:
             known[name] = Known(multiplier.input, np.full(len(table.weight), multiplier.weight))
     return known
 

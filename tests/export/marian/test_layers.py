@@ -183,6 +183,16 @@ def test_levels_of_queries_keys_and_values_are_those_of_the_file(kind: type[Mari
         assert np.concatenate(levels).astype(np.int8).T.tobytes() in stored
 
 
+def test_a_product_whose_input_has_no_multiplier_is_not_known(tmp_path: Path) -> None:
+    values = tiny.quantized(tiny.tensors(tiny.STUDENT))
+    content = {name: value for name, value in values.items() if name not in ("none_QuantMultA", "Wemb_QuantMultA")}
+    path = tmp_path / "model.bin"
+    path.write_bytes(tiny.binary({**content, "special:model.yml": tiny.config(tiny.STUDENT)}))
+    found = known_of(load(path, 30, start=1))
+    assert "encoder.0.self.qkv" in found
+    assert "embedding" not in found
+
+
 def test_an_order_is_kept_where_there_is_one(tmp_path: Path) -> None:
     known, other = (
         load(tiny.write(tmp_path / f"{weights}.bin", tiny.STUDENT, weights), 30, start=1) for weights in ("int8", "bin")
