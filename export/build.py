@@ -42,8 +42,11 @@ NEVER = -1e9
 
 
 def forbid_specials(model: Translator, tokenizer: Tokenizer, languages: list[str]) -> None:
-    """No target contains padding, the unknown token, BOS or a tag: unlikely after training, impossible after this."""
+    """No target contains padding, the unknown token, BOS, a tag, or a number that the vocabulary has no sub-word for:
+    unlikely after training, impossible after this.
+    """
     model.output_bias.data[[PAD, UNK, BOS, *(tokenizer.tag(language) for language in languages)]] = NEVER
+    model.output_bias.data[len(tokenizer) :] = NEVER
 
 
 def alignment_of(model: Translator) -> Alignment:

@@ -8,10 +8,12 @@ import typer
 from typer.testing import CliRunner
 
 from export.__main__ import main, read_texts
+from export.build import NEVER, forbid_specials
 from export.decoder import GraphDecoder
 from export.package import Package, PackageError, Precision
 from models import checkpoint
 from models.checkpoint import Run
+from models.tokenizer import BOS, PAD, UNK, Tokenizer
 from tests.packages import VOCABULARY, sentences, write_run
 
 app = typer.Typer()
@@ -80,6 +82,14 @@ def test_a_broken_model_is_not_exported(pairs: Path, tmp_path: Path) -> None:
     assert result.exit_code != 0
     with pytest.raises(PackageError):
         Package.open(tmp_path / "out")
+
+
+def test_no_target_has_a_number_without_a_sub_word(run: Run) -> None:
+    config = run.config.model_copy(update={"model": run.config.model.model_copy(update={"vocab_size": VOCABULARY + 8})})
+    model, tokenizer = checkpoint.build(config), Tokenizer(run.tokenizer)
+    forbid_specials(model, tokenizer, ["en"])
+    never = (model.output_bias == NEVER).nonzero().flatten().tolist()
+    assert never == [PAD, UNK, BOS, tokenizer.tag("en"), *range(len(tokenizer), VOCABULARY + 8)]
 
 
 @pytest.mark.parametrize("precision", get_args(Precision))
