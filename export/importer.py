@@ -55,7 +55,7 @@ def directions_of(name: str, directions: Sequence[str]) -> list[Direction]:
 def tags_of(found: Foreign, directions: Sequence[Direction], tags: Sequence[str]) -> dict[str, int]:
     """The tag of each target language, as ``--tag fr=fra`` says or as the language is written.
 
-    Raises ``typer.BadParameter`` where one is missing, or there are several targets and no tags.
+    Raises ``typer.BadParameter`` where one is missing or of no target, or there are several targets and no tags.
     """
     targets = list(dict.fromkeys(target for _, target in directions))
     if not found.tags:
@@ -63,6 +63,10 @@ def tags_of(found: Foreign, directions: Sequence[Direction], tags: Sequence[str]
             raise typer.BadParameter("the model has no tags for target languages, so it writes one only")
         return {}
     names = dict(tag.split("=", 1) for tag in tags if "=" in tag)
+    for tag in tags:
+        language = tag.partition("=")[0]
+        if language not in targets or not names.get(language):
+            raise typer.BadParameter(f"--tag {tag}: a tag is written as fr=fra, for one of {', '.join(targets)}")
     chosen = {target: f">>{names.get(target, target)}<<" for target in targets}
     if missing := [tag for tag in chosen.values() if tag not in found.tags]:
         known = " ".join(sorted(found.tags))

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from export import importer
 from export.build import write_graphs
 from export.foreign import open_foreign
-from export.importer import draw
+from export.importer import draw, tags_of
 from export.marian.binary import Quantized, read_binary
 from export.marian.graphs import known
 from export.marian.layers import MarianLayers
@@ -151,6 +151,16 @@ def test_a_model_of_several_targets_has_tags(tmp_path: Path) -> None:
     assert manifest.precisions == ["fp32", "int8"]
     texts = sentences(20, seed=4)
     assert translate(tmp_path / "package", texts, "fr") != translate(tmp_path / "package", texts, "pt")
+
+
+def test_a_tag_that_says_nothing_of_a_target_is_refused(tmp_path: Path) -> None:
+    huggingface(tmp_path / "opus", tags=(">>fr<<", ">>fra<<"))
+    found = open_foreign(tmp_path / "opus")
+    assert tags_of(found, [("en", "fr")], []) == {"fr": 2}
+    assert tags_of(found, [("en", "fr")], ["fr=fra"]) == {"fr": 3}
+    for wrong in ("fr:fra", "fr=", "fr", "de=fra"):
+        with pytest.raises(typer.BadParameter, match=f"--tag {wrong}: a tag is written as fr=fra, for one of fr"):
+            tags_of(found, [("en", "fr")], [wrong])
 
 
 @pytest.mark.parametrize(
