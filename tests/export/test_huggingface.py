@@ -145,6 +145,9 @@ def test_pytorch_files_are_read_without_unpickling(tmp_path: Path) -> None:
     torch.save({"x": Path("anything")}, directory / "pytorch_model.bin")
     with pytest.raises(FileError, match="cannot be read"):
         open_foreign(directory)
+    torch.save(state, directory / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    with pytest.raises(FileError, match=r"is not what torch 1\.6 and later write"):
+        open_foreign(directory)
     (directory / "pytorch_model.bin").write_bytes(pickle.dumps([1]))
     with pytest.raises(FileError, match=r"pytorch_model\.bin"):
         open_foreign(directory)

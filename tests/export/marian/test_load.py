@@ -29,6 +29,7 @@ def written(path: Path, options: dict, values: dict[str, np.ndarray]) -> Path:
         ("lemma-dim-emb", 16),
         ("input-types", ["class"]),
         ("dim-emb", "16"),
+        ("transformer-decoder-dim-ffn", -24),
     ],
 )
 def test_an_option_that_is_not_supported_is_named(option: str, value: object, tmp_path: Path) -> None:
