@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from export.build import NEVER
 from loadtests.sets import parse_name, read_sets
 from models import checkpoint
 from models.checkpoint import Run, Training
@@ -50,7 +51,7 @@ def read(shape: str) -> tuple[str, TransformerConfig]:
 def write_run(path: Path, shape: str, sentences: Path) -> Run:
     """A run directory as training leaves it, for the first direction and the text of the set at ``sentences``.
 
-    The tokenizer may have fewer sub-words than the model, which then never reads the rest, but may write it.
+    The tokenizer may have fewer sub-words than the model, which then neither reads nor writes the rest.
     Raises ``ValueError`` for a set of another form, or of too little text.
     """
     name, model = read(shape)
@@ -66,7 +67,7 @@ def write_run(path: Path, shape: str, sentences: Path) -> Run:
     path.mkdir(parents=True)
     tokenizer = learnt([*there.sentences, *back.sentences], path / "tokenizer.model", model.vocab_size, languages)
     sources = (tokenizer.source(sentence, there.target) for sentence in there.sentences)
-    built = weights(config, [ids for ids in sources if len(ids) <= model.max_length])
+    built = weights(config, [ids for ids in sources if len(ids) <= model.max_length], len(tokenizer))
     checkpoint.save(path / "final.pt", {"model": built.state_dict()})
     (path / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
     training = Training(steps=0, tokens=0, minutes=0, device="none", corpora={}, history=[])
@@ -86,16 +87,22 @@ def learnt(sentences: Sequence[str], path: Path, most: int, languages: Sequence[
 
 
 @torch.no_grad()
-def weights(config: Config, sources: Sequence[Sequence[int]]) -> Transformer:
-    """The seeded model, with ends for ``sources``. On one thread, so that sums come out the same everywhere."""
+def weights(config: Config, sources: Sequence[Sequence[int]], subwords: int) -> Transformer:
+    """The seeded model, with ends for ``sources``, that knows the first ``subwords`` of its vocabulary. On one thread,
+    so that sums come out the same everywhere.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     model = checkpoint.build(config).eval()
     assert isinstance(model, Transformer)
+    model.bias[subwords:] = NEVER
     model.decoder_norm.weight.mul_(torch.rand(model.config.size).sub(0.5).sign())
     fitted = [sources[i] for i in range(0, len(sources), max(1, len(sources) // FITTED))]
     states, logits, ahead = zip(
-        *(observed(model, fitted[i : i + GROUP], max(map(len, fitted))) for i in range(0, len(fitted), GROUP)),
+        *(
+            observed(model, fitted[i : i + GROUP], max(map(len, fitted)), subwords)
+            for i in range(0, len(fitted), GROUP)
+        ),
         strict=True,
     )
     wanted = torch.cat(logits).mean() + SLOPE * torch.cat(ahead).clamp(-STEEP, STEEP)
@@ -107,13 +114,15 @@ def weights(config: Config, sources: Sequence[Sequence[int]]) -> Transformer:
     return model
 
 
-def observed(model: Transformer, sources: Sequence[Sequence[int]], longest: int) -> tuple[Tensor, Tensor, Tensor]:
+def observed(
+    model: Transformer, sources: Sequence[Sequence[int]], longest: int, subwords: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Hidden states ``[N, size]`` while any target is read, the best logits ``[N]``, and how much longer than its
     source a target would be that ended there ``[N]``.
     """
     source, lengths = pad([np.array(ids) for ids in sources])
     steps = min(round(LONGER * longest), model.config.max_length)
-    target = torch.randint(EOS + 1, model.config.vocab_size, (len(sources), steps))
+    target = torch.randint(EOS + 1, subwords, (len(sources), steps))
     target[:, 0] = BOS
     states, _ = model(source, lengths, target)
     ahead = torch.arange(steps)[None] - lengths[:, None]
