@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from service import logs, metrics
 from service.plan import Plan
 from service.registry import in_turn
-from service.schemas import TranslateRequest
+from service.schemas.request import TranslateRequest
 from service.serving import Serving
 
 

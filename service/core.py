@@ -23,18 +23,17 @@ from service.languages import NAMES
 from service.plan import Plan, Planner, clean
 from service.registry import Model, Opened, Registry
 from service.reply import Cells
-from service.schemas import (
+from service.schemas.reply import (
     AlignmentSource,
-    BatchItem,
     BatchResult,
     ErrorDetail,
     LanguageInfo,
     ModelInfo,
     Sentence,
     TranslateReply,
-    TranslateRequest,
     Translation,
 )
+from service.schemas.request import BatchItem, TranslateRequest
 from service.serving import Packages
 from service.settings import Settings
 from service.text.glossary import Glossary

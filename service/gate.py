@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
 from service import errors, metrics
-from service.schemas import TranslateRequest
+from service.schemas.request import TranslateRequest
 from service.settings import Settings
 
 START_S = 5.0

@@ -13,7 +13,8 @@ import numpy as np
 
 from service import errors
 from service.plan import REPLACED, UNCHANGED, Plan, Planner, clean
-from service.schemas import HonouredTerm, Sentence, Span, TranslateReply, TranslateRequest, Translation
+from service.schemas.reply import HonouredTerm, Sentence, Span, TranslateReply, Translation
+from service.schemas.request import TranslateRequest
 from service.text import inline
 from service.text.detect import SAMPLE
 from service.text.dom import TooDeep

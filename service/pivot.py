@@ -14,16 +14,8 @@ from numpy.typing import NDArray
 from service.plan import PREFIX_UNUSED, Plan
 from service.registry import in_turn
 from service.reply import Cells
-from service.schemas import (
-    Alternative,
-    HonouredTerm,
-    Link,
-    Sentence,
-    Span,
-    TranslateReply,
-    TranslateRequest,
-    Translation,
-)
+from service.schemas.reply import Alternative, HonouredTerm, Link, Sentence, Span, TranslateReply, Translation
+from service.schemas.request import TranslateRequest
 from service.text import alignment
 from service.text.protect import Protected
 

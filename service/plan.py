@@ -9,7 +9,8 @@ from service.errors import InvalidRequest, TooLarge
 from service.parts import Piece
 from service.prefix import begin
 from service.registry import Model, Registry
-from service.schemas import Detected, TranslateRequest
+from service.schemas.reply import Detected
+from service.schemas.request import TranslateRequest
 from service.text.detect import SAMPLE, Detector
 from service.text.glossary import Glossary
 from service.text.protect import Protected, gaps, overlapping, protect, without

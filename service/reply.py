@@ -10,7 +10,8 @@ from service.errors import TooLarge
 from service.parts import Kept, Piece, Stretch
 from service.plan import Plan
 from service.render import Rendering
-from service.schemas import Alternative, HonouredTerm, Link, Sentence, Span, TranslateRequest, Translation
+from service.schemas.reply import Alternative, HonouredTerm, Link, Sentence, Span, Translation
+from service.schemas.request import TranslateRequest
 from service.text import alignment
 from service.text.segment import trim
 from service.text.tokens import Pieces, Token

@@ -17,7 +17,8 @@ from service.admission import Door
 from service.app import create_app
 from service.boundary import Boundary
 from service.core import Translator
-from service.schemas import BatchItem, BatchResult
+from service.schemas.reply import BatchResult
+from service.schemas.request import BatchItem
 from service.settings import Settings, unknown
 from service.tracing import Tracing
 

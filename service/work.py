@@ -11,7 +11,8 @@ from service.plan import Plan
 from service.registry import Model
 from service.render import Lost, Rendering, render
 from service.reply import Cells, Reply
-from service.schemas import Sentence, TranslateRequest, Translation
+from service.schemas.reply import Sentence, Translation
+from service.schemas.request import TranslateRequest
 
 Place = tuple[int, int]
 """Index of a text, and of a piece of its plan."""

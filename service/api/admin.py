@@ -4,7 +4,7 @@ from fastapi import APIRouter, Depends, Request
 
 from service import access
 from service.api.native import Core
-from service.schemas import ErrorReply, KeysReport, PackageReport, ReloadReply
+from service.schemas.reply import ErrorReply, KeysReport, PackageReport, ReloadReply
 
 router = APIRouter(prefix="/v1", tags=["administration"], dependencies=[Depends(access.admin)])
 

@@ -21,7 +21,8 @@ from service.api.dialects import (
 )
 from service.api.native import Core, unless_disconnected
 from service.languages import NAMES
-from service.schemas import Reply, TranslateRequest
+from service.schemas.reply import Reply
+from service.schemas.request import TranslateRequest
 from service.text.segment import Mode
 
 SPLIT: dict[str, Mode] = {"0": "none", "1": "default", "nonewlines": "punctuation"}

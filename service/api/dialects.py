@@ -13,7 +13,8 @@ from starlette.requests import Request
 
 from service import access, errors
 from service.access import Caller
-from service.schemas import MAX_BEAM, LanguageInfo, Reply, Strings
+from service.schemas.reply import LanguageInfo, Reply
+from service.schemas.request import MAX_BEAM, Strings
 
 M = TypeVar("M", bound="Parameters")
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])

@@ -24,7 +24,8 @@ from service.core import Translator
 from service.gate import check_text
 from service.languages import NAMES
 from service.plan import REPLACED, clean
-from service.schemas import LanguageInfo, Reply, TranslateRequest, Translation
+from service.schemas.reply import LanguageInfo, Reply, Translation
+from service.schemas.request import TranslateRequest
 
 AUTO = "auto"
 TYPING_PAUSE_MS = 500

@@ -10,7 +10,8 @@ from starlette.requests import ClientDisconnect
 
 from service import access
 from service.core import Translator, maybe_in_thread
-from service.schemas import ErrorReply, LanguagesReply, ModelsReply, TranslateReply, TranslateRequest
+from service.schemas.reply import ErrorReply, LanguagesReply, ModelsReply, TranslateReply
+from service.schemas.request import TranslateRequest
 
 T = TypeVar("T")
 

@@ -13,17 +13,17 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from service import access, errors, metrics
 from service.api.native import ERRORS, Core, unless_disconnected
 from service.core import Translator, maybe_in_thread
-from service.schemas import (
+from service.schemas.reply import (
     DoneEvent,
     ErrorDetail,
     ErrorReply,
     Reply,
     Sentence,
     SentenceEvent,
-    TranslateRequest,
     Translation,
     TranslationEvent,
 )
+from service.schemas.request import TranslateRequest
 
 Found = tuple[int, Sentence | Translation]
 """Index of a text, and a sentence of it or, after the last one, all of it."""

@@ -16,7 +16,8 @@ from service.app import create_app
 from service.core import Translator
 from service.engine import Engine, Hypothesis, Job, Overloaded
 from service.registry import Model, Registry
-from service.schemas import TranslateRequest, Translation
+from service.schemas.reply import Translation
+from service.schemas.request import TranslateRequest
 from service.settings import Settings
 from service.text.tokens import Tokenizer
 

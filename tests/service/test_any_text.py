@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from service.core import Translator
 from service.plan import SPLIT, clean
-from service.schemas import Span, Translation
+from service.schemas.reply import Span, Translation
 from service.text.protect import ascii_digits, gaps, number_pattern, numbers, protect
 from service.text.tokens import Tokenizer
 from tests.service.fakes import PLACEHOLDERS, EchoEngine, model, started, translate

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from service import errors, gate, plan
 from service.core import Translator
 from service.registry import Registry
-from service.schemas import BatchItem, TranslateRequest
+from service.schemas.request import BatchItem, TranslateRequest
 from service.settings import Settings
 from service.text.tokens import Tokenizer
 from tests.service.fakes import EchoEngine, model, run, started, translate, until

@@ -7,7 +7,7 @@ import pytest
 from service.parts import Kept, Piece, Stretch
 from service.plan import Plan, Planner
 from service.registry import Registry
-from service.schemas import TranslateRequest
+from service.schemas.request import TranslateRequest
 from service.text.glossary import Glossary
 from service.text.protect import Protected
 from service.text.tokens import Tokenizer

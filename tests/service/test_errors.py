@@ -57,7 +57,7 @@ def test_the_log_has_the_place_and_not_the_text(caplog: pytest.LogCaptureFixture
 
 
 def test_bentoml_logs_no_input() -> None:
-    from service.schemas import BatchItem
+    from service.schemas.request import BatchItem
 
     with pytest.raises(ValueError, match="validation error") as caught:
         BatchItem.model_validate_json('{"text": 1}')

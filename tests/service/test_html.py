@@ -7,7 +7,8 @@ import pytest
 from service import errors, plan
 from service.core import Translator
 from service.engine import Hypothesis, Job
-from service.schemas import BatchItem, TranslateRequest, Translation
+from service.schemas.reply import Translation
+from service.schemas.request import BatchItem, TranslateRequest
 from service.settings import Settings
 from service.text.tokens import SPACE_MARK, Tokenizer
 from tests.service import fakes

@@ -9,7 +9,8 @@ import pytest
 
 from service import errors
 from service.lifecycle import Drain, forget_dead_workers
-from service.schemas import TranslateReply, TranslateRequest
+from service.schemas.reply import TranslateReply
+from service.schemas.request import TranslateRequest
 from service.text.tokens import Tokenizer
 from tests.service.fakes import EchoEngine, model, run, started, until
 

@@ -17,7 +17,7 @@ from service.engine import Hypothesis, Job
 from service.logs import Record, recording
 from service.pivot import compose
 from service.plan import PREFIX_UNUSED
-from service.schemas import Sentence, Span, Translation
+from service.schemas.reply import Sentence, Span, Translation
 from service.text.tokens import Tokenizer
 from tests.service.fakes import Client, EchoEngine, model, started, translate
 from tests.service.speaking import SpeakingEngine

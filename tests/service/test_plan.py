@@ -2,7 +2,7 @@ import pytest
 
 from service import plan
 from service.core import Translator
-from service.schemas import TranslateRequest
+from service.schemas.request import TranslateRequest
 from service.text.protect import Protected, protect
 from service.text.tokens import Tokenizer
 from tests.service.fakes import TAGS, EchoEngine, model, run, started, translate

@@ -10,7 +10,7 @@ from service.core import Translator
 from service.engine import Hypothesis, Job
 from service.plan import SPLIT
 from service.reply import BROKEN, LOST
-from service.schemas import Translation
+from service.schemas.reply import Translation
 from service.text.tokens import Tokenizer
 from tests.service.fakes import PLACEHOLDERS, EchoEngine, model, started, translate
 from tests.service.speaking import SpeakingEngine

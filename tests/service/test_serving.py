@@ -13,7 +13,8 @@ from service import serving
 from service.core import Translator
 from service.errors import Unavailable
 from service.registry import Opened
-from service.schemas import TranslateReply, TranslateRequest
+from service.schemas.reply import TranslateReply
+from service.schemas.request import TranslateRequest
 from service.settings import Settings
 from service.text.tokens import Tokenizer
 from tests.packages import sentences

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.core import Translator
-from service.schemas import Translation
+from service.schemas.reply import Translation
 from service.settings import Settings
 from service.text.protect import ascii_digits, number_pattern, numbers
 from tests.service.fakes import translate

@@ -8,7 +8,8 @@ import pytest
 
 from service import errors
 from service.core import Translator
-from service.schemas import Sentence, TranslateRequest, Translation
+from service.schemas.reply import Sentence, Translation
+from service.schemas.request import TranslateRequest
 from service.text.tokens import Tokenizer
 from tests.service.fakes import EchoEngine, model, run, started, until
 from tests.service.speaking import SpeakingEngine

@@ -8,7 +8,7 @@ from export.package import Package
 from service import metrics
 from service.core import Translator
 from service.engine import Event
-from service.schemas import TranslateRequest
+from service.schemas.request import TranslateRequest
 from service.settings import Settings
 from service.watch import Watch
 from tests.packages import sentences

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service import schemas
 from service.core import Translator
-from service.schemas import ErrorReply, Reply, TranslateReply, TranslationEvent
+from service.schemas import reply as schemas
+from service.schemas.reply import ErrorReply, Reply, TranslateReply, TranslationEvent
 from service.text.tokens import Tokenizer
 from tests.service.fakes import Client, EchoEngine, model, run, started, translate, until
 

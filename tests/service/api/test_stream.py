@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from service.boundary import Boundary
-from service.schemas import ErrorReply
+from service.schemas.reply import ErrorReply
 from service.settings import Settings
 from service.text.tokens import Tokenizer
 from tests.service.fakes import Client, EchoEngine, model, run, started, until

@@ -5,9 +5,10 @@ from typing import Any, get_type_hints
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from service import schemas
 from service.api.libretranslate import LibreTranslateDetection, LibreTranslateError
 from service.client import replies, wire
+from service.schemas import reply
+from service.schemas.request import TranslateRequest
 
 TYPES = [found for found in vars(replies).values() if isinstance(found, type) and issubclass(found, BaseModel)] + [
     wire.SentenceEvent,
@@ -19,18 +20,18 @@ FOREIGN = {replies.Detection: LibreTranslateDetection, replies.PlainErrorReply: 
 
 @pytest.mark.parametrize("ours", [found for found in TYPES if found not in (BaseModel, replies.Reply)])
 def test_every_reply_has_the_fields_that_are_sent(ours: type[BaseModel]) -> None:
-    theirs: Any = FOREIGN.get(ours) or getattr(schemas, ours.__name__)
+    theirs: Any = FOREIGN.get(ours) or getattr(reply, ours.__name__)
     assert [*ours.model_fields] == [*theirs.model_fields]
     for name, field in ours.model_fields.items():
         # Of the same names, as the server's `Span` is another class than the client's.
         sent = theirs.model_fields[name].annotation
-        sent = list[list[float]] | None if sent == schemas.Matrix | None else sent
-        assert str(field.annotation).replace(replies.__name__, "") == str(sent).replace(schemas.__name__, "")
+        sent = list[list[float]] | None if sent == reply.Matrix | None else sent
+        assert str(field.annotation).replace(replies.__name__, "") == str(sent).replace(reply.__name__, "")
 
 
 def test_options_are_those_of_a_request() -> None:
     ours = {name: TypeAdapter(kind).json_schema() for name, kind in get_type_hints(wire.Options).items()}
-    theirs = schemas.TranslateRequest.model_json_schema()["properties"]
+    theirs = TranslateRequest.model_json_schema()["properties"]
     assert set(ours) == set(theirs) - {"text", "target"}
     assert {name: option.get("enum") for name, option in ours.items()} == {
         name: theirs[name].get("enum") for name in ours

@@ -5,7 +5,7 @@ from pydantic import BaseModel, ValidationError
 
 from service.api.deepl import DeepLQuery
 from service.api.libretranslate import LibreTranslateQuery
-from service.schemas import TranslateRequest
+from service.schemas.request import TranslateRequest
 from service.text.tokens import Tokenizer
 from tests.service.fakes import Client, EchoEngine, model, started
 

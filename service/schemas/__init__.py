@@ -1,0 +1,1 @@
+"""Requests and replies of the native API. Offsets count Unicode code points."""
