@@ -43,7 +43,10 @@ def main(
 ) -> None:
     """Export a trained model. Nothing is written unless fp32 ONNX does what PyTorch does."""
     shipped: list[Precision] = ["fp32", "int8"] if precision == "all" else [precision]
-    trained = Run.open(run)
+    try:
+        trained = Run.open(run)
+    except FileNotFoundError as error:
+        raise typer.BadParameter(str(error)) from error
     texts = [text for file in sentences for text in read_texts(file, trained.config.data)]
     if len(texts) < SENTENCES:
         names = ", ".join(map(str, sentences))

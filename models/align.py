@@ -218,13 +218,20 @@ def packed(found: Iterable[tuple[int, Links]], count: int) -> Column:
 app = typer.Typer()
 
 
+def finished(run: Path) -> Run:
+    try:
+        return Run.open(run)
+    except FileNotFoundError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 @app.command("measure")
 def measure(
     run: Annotated[Path, typer.Argument(help="directory of a finished run")],
     gold: Annotated[Path, typer.Argument(help="TSV of pairs with their alignments")],
 ) -> None:
     """Alignment error rate at every layer, head and shift of the attention; the configured ones are marked."""
-    trained = Run.open(run)
+    trained = finished(run)
     model, tokenizer, rows = trained.model(), Tokenizer(trained.tokenizer), read_gold(gold)
     first, second = trained.config.data.pair_of(gold).split("-")
     table = Table("shift", "layer", "head", f"{first}-{second}", f"{second}-{first}", "symmetrised", title=str(run))
@@ -254,7 +261,7 @@ def label(
     if run is None:
         found = explained(text, tokenizer, pairs)
     else:
-        trained = Run.open(run)
+        trained = finished(run)
         if trained.tokenizer.read_bytes() != tokenizer.path.read_bytes():
             raise typer.BadParameter(f"{run} was trained with another vocabulary than that of {data}")
         found = attended(trained.model(), text, pairs)

@@ -99,8 +99,12 @@ class Run:
     @classmethod
     def open(cls, path: Path) -> "Run":
         """Raises ``FileNotFoundError`` where training has not finished."""
-        config = Config.model_validate_json((path / "config.json").read_text())
-        return cls(path, config, Training.model_validate_json((path / "training.json").read_text()))
+        try:
+            config, training = ((path / name).read_text() for name in ("config.json", "training.json"))
+        except FileNotFoundError as error:
+            missing = Path(error.filename).name
+            raise FileNotFoundError(f"{path} is no finished run: it has no {missing}") from error
+        return cls(path, Config.model_validate_json(config), Training.model_validate_json(training))
 
     @property
     def tokenizer(self) -> Path:

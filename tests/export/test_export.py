@@ -66,6 +66,12 @@ def test_too_few_sentences_export_nothing(run: Run, pairs: Path, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
+def test_an_unfinished_run_is_not_exported(pairs: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, [str(tmp_path), "--output", str(tmp_path / "out"), "--sentences", str(pairs)])
+    assert result.exit_code == 2
+    assert "is no finished run" in " ".join(result.output.replace("│", "").split())
+
+
 def test_a_directory_that_is_no_package_is_kept(run: Run, pairs: Path, tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
     result = CliRunner().invoke(app, [str(run.path), "--output", str(tmp_path), "--sentences", str(pairs)])

@@ -212,6 +212,12 @@ def test_measure_command(run, tmp_path, architecture):
     assert len(rows) == {"transformer": 12, "bahdanau": 2}[architecture]
 
 
+def test_an_unfinished_run_is_not_measured(tmp_path):
+    result = invoke("measure", tmp_path, tmp_path / "gold.en-fr.tsv")
+    assert result.exit_code == 2
+    assert "is no finished run" in " ".join(result.output.replace("│", "").split())
+
+
 def test_text_with_longer_sentences_is_not_labelled(toml, prepared, tmp_path):
     text = ParallelText.load(prepared / "text.npz")
     first, second = text.columns

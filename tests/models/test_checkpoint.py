@@ -88,5 +88,6 @@ def test_average_of_nothing_is_an_error():
 
 
 def test_an_unfinished_run_cannot_be_opened(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"is no finished run: it has no training\.json"):
         checkpoint.Run.open(tmp_path)
