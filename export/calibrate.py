@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-import onnxruntime
 from torch import nn
 
 from export.decoder import Arrays, GraphDecoder
 from export.int8 import Range
 from export.linear import Float32Layers
 from export.package import Package
+from export.runtime import onnxruntime
 
 LOW, HIGH = "low.", "high."
 CACHE = ".cache"

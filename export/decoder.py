@@ -1,9 +1,9 @@
 """The plainest use of a package's two graphs: one batch, greedy, until all rows have ended."""
 
 import numpy as np
-import onnxruntime
 
 from export.package import NEXT, Package, Precision
+from export.runtime import onnxruntime
 
 Arrays = dict[str, np.ndarray]
 

@@ -19,7 +19,6 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import onnx
-import onnxruntime
 import typer
 from onnx import TensorProto, helper, numpy_helper
 from rich.box import SIMPLE_HEAD
@@ -29,6 +28,7 @@ from rich.table import Table
 from export.graph import IR_VERSION, MICROSOFT, OPSET, nodes_of
 from export.int8 import FEW
 from export.package import Package, PackageError, Part, Precision
+from export.runtime import onnxruntime
 from loadtests.peers import BATCH, pinned
 
 OPERATORS = {

@@ -28,13 +28,22 @@ def test_the_bento_holds_what_serves(home: Path) -> None:
     [setting] = re.findall(r"GLIBC_TUNABLES \?= (.+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
     assert f"ARG GLIBC_TUNABLES={setting}\n" in recipe
     assert "ENV GLIBC_TUNABLES=$GLIBC_TUNABLES\n" in recipe
+    assert "ARG BENTOML_DO_NOT_TRACK=True\n" in recipe
+    assert "ENV BENTOML_DO_NOT_TRACK=$BENTOML_DO_NOT_TRACK\n" in recipe
 
 
-def test_the_bento_serves_from_another_folder(home: Path, tmp_path: Path) -> None:
+def test_the_bento_serves_from_another_folder_and_writes_nothing_there(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CI", "GITHUB_ACTIONS"):  # there libraries leave fewer traces
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
     with serve(home, target="attentive:latest", cwd=tmp_path) as server, server.client() as client:
         reply = client.post("/v1/translate", json={"text": "I drink milk.", "target": "fr"})
         assert reply.status_code == 200
         assert reply.json()["translations"][0]["text"]
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_licences_of_what_is_installed_stay_out() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 
 from export.package import NEXT, READ, Package, Part
+from export.runtime import onnxruntime
 from service.engine.slots import Encoded, Slots
 
 GROUP_TOKENS = 256

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import onnxruntime
+from export.runtime import onnxruntime
 
 
 def session(path: Path) -> onnxruntime.InferenceSession:

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from export.best import BLOCKS, best, best_of
 from export.graph import Graph
+from export.runtime import onnxruntime
 from export.weights import Weights
 
 

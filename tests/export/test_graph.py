@@ -2,10 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 from export.graph import MASKED, Graph
+from export.runtime import onnxruntime
 from export.weights import Weights
 
 

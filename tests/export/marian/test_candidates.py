@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from export.graph import Graph
@@ -11,6 +10,7 @@ from export.int8 import Int8Layers, Range
 from export.linear import BLOCK, Float32Layers, Layers
 from export.marian.candidates import GRAIN, Candidates
 from export.marian.shortlist import Shortlist
+from export.runtime import onnxruntime
 from export.weights import Weights
 
 SOURCES, TARGETS, NOTHING = 50, 333, 7

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -17,6 +16,7 @@ from export.marian.graphs import known as known_of
 from export.marian.layers import IN_ORDER, Known, MarianLayers, OrderedLayers
 from export.marian.load import load, positions
 from export.package import Part
+from export.runtime import onnxruntime
 from export.weights import Weights
 from tests.export.marian import tiny
 
