@@ -10,13 +10,14 @@ import uuid
 from typing import Annotated
 
 import typer
+from loky import cpu_count
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 
 def launch(processes: int, *command: str) -> None:
     """Run ``python -m command`` in all processes until all have ended. Raises ``ChildFailedError`` where one fails."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpu_count() // processes)))
     os.environ["ACCELERATE_USE_CPU"] = "true"
     config = LaunchConfig(
         min_nodes=1,
@@ -28,11 +29,6 @@ def launch(processes: int, *command: str) -> None:
         max_restarts=0,
     )
     elastic_launch(config, sys.executable)("-m", *command)
-
-
-def cores() -> int:
-    """Those that this process may use, where the system says so."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def main(

@@ -1,12 +1,11 @@
 """Every setting of the server. ``python -m service.settings`` prints them as the README's table."""
 
-import os
 import re
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from loky import cpu_count
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -31,7 +30,11 @@ class Settings(BaseSettings):
     )
     precision: str = Field(default="int8", description="Graphs to run: `int8` or `fp32`")
     provider: str = Field(default="CPUExecutionProvider", description="ONNX Runtime execution provider")
-    threads: int = Field(default=0, ge=0, description="Decode loops per package; 0 is one for each usable core")
+    threads: int = Field(
+        default=0,
+        ge=0,
+        description="Decode loops per package; 0 is one for each core that the system, or a container's limit, leaves",
+    )
     slots: int = Field(default=32, ge=8, description="Rows that decode together in one loop")
     queue_size: int = Field(
         default=4096, ge=1, description="Sentences that may wait per package; beyond it 429 `overloaded`"
@@ -124,8 +127,8 @@ class Settings(BaseSettings):
 
     @property
     def decode_threads(self) -> int:
-        """``threads``, or the number of cores this process may use."""
-        return self.threads or cores()
+        """``threads``, or the cores that this process may use: those it is bound to, or fewer in a container."""
+        return self.threads or cpu_count()
 
 
 def unknown(environment: Iterable[str]) -> list[str]:
@@ -133,11 +136,6 @@ def unknown(environment: Iterable[str]) -> list[str]:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     given = {name for name in environment if name.upper().startswith(PREFIX)}
     return sorted(name for name in given if name.upper() not in known and not OTHERS.fullmatch(name))
-
-
-def cores() -> int:
-    """Those that this process may use, where the system says so: macOS does not."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def markdown_table() -> str:

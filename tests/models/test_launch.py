@@ -37,7 +37,7 @@ def test_a_process_that_fails_is_an_error(tmp_path):
 def test_processes_share_the_cores(monkeypatch):
     started = []
     monkeypatch.setattr(launch, "elastic_launch", lambda config, python: lambda *command: started.append(command))
-    monkeypatch.setattr(launch, "cores", lambda: 9)
+    monkeypatch.setattr(launch, "cpu_count", lambda: 9)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "false")
     launch.launch(2, "models.train", "--run", "here")

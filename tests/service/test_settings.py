@@ -22,11 +22,16 @@ def test_paths_start_at_the_project(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert Settings().decode_threads >= 1
 
 
-def test_cores_are_counted_where_the_system_has_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.platform", "darwin")
-    monkeypatch.delattr("os.sched_getaffinity")
-    monkeypatch.setattr("os.cpu_count", lambda: 6)
-    assert Settings().decode_threads == 6
+def test_a_container_may_use_no_more_than_its_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    limit = tmp_path / "cpu.max"
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.setattr("os.path.exists", lambda path: path == "/sys/fs/cgroup/cpu.max")
+    monkeypatch.setattr("loky.backend.context.open", lambda _: limit.open(), raising=False)
+    limit.write_text("max 100000\n")
+    assert Settings().decode_threads == 64
+    limit.write_text("150000 100000\n")
+    assert Settings().decode_threads == 2
 
 
 def test_limits_that_make_no_sense_are_refused() -> None:
