@@ -1,12 +1,13 @@
 """Continuous batching: one queue for each package, emptied by decode loops that share a session."""
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from threading import Condition
+
+from loky import cpu_count
 
 from export.package import Package
 from service.engine.job import MAX_LENGTH_PENALTY, Hypothesis, Job
@@ -25,9 +26,10 @@ class Overloaded(Exception):  # noqa: N818 - the state it reports is no error of
 class Engine:
     """Translates the sentences of one package; safe to call from any thread.
 
-    ``slots`` rows are decoded at a time in each of ``threads`` loops, ``queue_size`` sentences may wait. ``trace`` is
-    told what the loops do, by the loops themselves: it must be quick. ``nice`` puts the loops behind the other threads
-    of the process, where the system knows priorities of threads. ``profile`` is the session's.
+    ``slots`` rows are decoded at a time in each of ``threads`` loops, by default one
+    for each core that may be used. ``queue_size`` sentences may wait. ``trace`` is told what the loops do, by the loops
+    themselves: it must be quick. ``nice`` puts the loops behind the other threads of the process, where the system
+    knows priorities of threads. ``profile`` is the session's.
     Raises ``ValueError`` for an execution provider that is not there and ``KeyError`` for an unknown precision.
     """
 
@@ -52,7 +54,7 @@ class Engine:
         self._submitted = 0
         self._changed = Condition()
         self._closed = False
-        self._loops = [Loop(self, number) for number in range(threads or os.cpu_count() or 1)]
+        self._loops = [Loop(self, number) for number in range(threads or cpu_count())]
         self.session.reserve(len(self._loops))
 
     def start(self) -> None:
