@@ -26,10 +26,10 @@ class Overloaded(Exception):  # noqa: N818 - the state it reports is no error of
 class Engine:
     """Translates the sentences of one package; safe to call from any thread.
 
-    ``slots`` rows are decoded at a time in each of ``threads`` loops, by default one
-    for each core that may be used. ``queue_size`` sentences may wait. ``trace`` is told what the loops do, by the loops
-    themselves: it must be quick. ``nice`` puts the loops behind the other threads of the process, where the system
-    knows priorities of threads. ``profile`` is the session's.
+    ``slots`` rows are decoded at a time in each of ``threads`` loops, by default one for each core that may be used.
+    ``queue_size`` sentences may wait. ``trace`` is told what the loops do, by the loops themselves: it must be quick.
+    ``nice`` puts the loops behind the other threads of the process, where the system knows priorities of threads.
+    ``profile`` is the session's.
     Raises ``ValueError`` for an execution provider that is not there and ``KeyError`` for an unknown precision.
     """
 
