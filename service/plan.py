@@ -13,7 +13,7 @@ from service.schemas.reply import Detected
 from service.schemas.request import TranslateRequest
 from service.text.detect import SAMPLE, Detector
 from service.text.glossary import Glossary
-from service.text.protect import Protected, gaps, overlapping, protect, without
+from service.text.protect import NUMBER, Protected, gaps, overlapping, protect, without
 from service.text.segment import segment
 from service.text.tokens import Pieces
 from service.text.unreadable import LETTERS
@@ -137,7 +137,8 @@ class Planner:
         """Fill in the pieces. What has nothing for a model lies between them."""
         plan.terms = list(glossary.find(plan.text))
         find = model.tokenizer.unreadable.find
-        _keep(plan, [span for a, b in gaps(0, len(plan.text), plan.spans) for span in find(plan.text, a, b)])
+        found = [span for a, b in gaps(0, len(plan.text), plan.spans) for span in find(plan.text, a, b)]
+        _keep(plan, [span for span in found if not _said_otherwise(span, request.target_prefix or "")])
         terms = list(without((span for _, span in plan.terms), plan.spans))
         whole = sorted((span.start, span.end) for span in [*plan.spans, *terms])
         plan.cutter = cutter = Cutter(plan.text, plan.source, model, plan.spans, terms)
@@ -155,6 +156,16 @@ class Planner:
             first = plan.pieces[0]
             beginning = request.target_prefix.removeprefix(plan.kept(0, first.start).lstrip())
             plan.pieces[0] = begin(replace(first, beginning=beginning), plan.text, model.tokenizer)
+
+
+def _said_otherwise(span: Protected, prefix: str) -> bool:
+    """Has a prefix the number of an amount with another sign, or with a word for it? Then it has been translated, and
+    would be written again if it were kept.
+    """
+    if span.kind != "amount" or span.text in prefix:
+        return False
+    own, theirs = ({found.group() for found in NUMBER.finditer(text)} for text in (span.text, prefix))
+    return not own.isdisjoint(theirs)
 
 
 def _keep(plan: Plan, unreadable: Sequence[Protected]) -> None:

@@ -53,6 +53,16 @@ def test_an_item_that_the_prefix_has_is_not_written_again(tokenizer: Tokenizer, 
     assert tokens == ["le", "{x}", "chat", "et", "le", "{x}", "chat"]
 
 
+def test_nor_is_an_amount_that_it_has_with_a_word_for_the_sign(tokenizer: Tokenizer) -> None:
+    says = {"the cat drinks € 5 of milk": "le chat boit 5 euros de lait"}
+    translator, engine = speaking(tokenizer, says)
+    found = translate(translator, "the cat drinks € 5 of milk", target_prefix="le chat boit 5 euros")
+    assert (found.text, found.warnings) == ("le chat boit 5 euros de lait", [])
+    assert tokenizer.decode(engine.jobs[-1].prefix).text == "le chat boit 5 euros"
+    found = translate(speaking(tokenizer, {})[0], "the cat drinks € 5 of milk", target_prefix="le chat")
+    assert "€ 5" in found.text
+
+
 def test_it_has_to_be_there_as_a_whole(tokenizer: Tokenizer) -> None:
     says = {"the cat of 36 sleeps": "le chat a@b.deu 36 dort"}
     found = translate(speaking(tokenizer, says)[0], "the cat of a@b.de sleeps", target_prefix="le chat a@b.deu")
