@@ -12,7 +12,7 @@ from export.build import build
 from export.package import Precision
 from export.parity import SENTENCES, ParityError
 from export.ship import check, replaceable, ship
-from models.checkpoint import Run
+from models.align import finished
 from models.config import DataConfig
 from models.pairs import read_pairs
 from models.tokenizer import Tokenizer
@@ -43,10 +43,7 @@ def main(
 ) -> None:
     """Export a trained model. Nothing is written unless fp32 ONNX does what PyTorch does."""
     shipped: list[Precision] = ["fp32", "int8"] if precision == "all" else [precision]
-    try:
-        trained = Run.open(run)
-    except FileNotFoundError as error:
-        raise typer.BadParameter(str(error)) from error
+    trained = finished(run)
     texts = [text for file in sentences for text in read_texts(file, trained.config.data)]
     if len(texts) < SENTENCES:
         names = ", ".join(map(str, sentences))

@@ -219,6 +219,7 @@ app = typer.Typer()
 
 
 def finished(run: Path) -> Run:
+    """A run that a command names. Raises ``typer.BadParameter`` where it has not finished."""
     try:
         return Run.open(run)
     except FileNotFoundError as error:
