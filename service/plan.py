@@ -1,7 +1,8 @@
 """What is to be translated of a text: its language, the model for it, its sentences as sub-words."""
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from service.cutting import Cutter
@@ -138,7 +139,7 @@ class Planner:
         plan.terms = list(glossary.find(plan.text))
         find = model.tokenizer.unreadable.find
         found = [span for a, b in gaps(0, len(plan.text), plan.spans) for span in find(plan.text, a, b)]
-        _keep(plan, [span for span in found if not _said_otherwise(span, request.target_prefix or "")])
+        _keep(plan, list(_unsaid(found, request.target_prefix or "")))
         terms = list(without((span for _, span in plan.terms), plan.spans))
         whole = sorted((span.start, span.end) for span in [*plan.spans, *terms])
         plan.cutter = cutter = Cutter(plan.text, plan.source, model, plan.spans, terms)
@@ -158,14 +159,17 @@ class Planner:
             plan.pieces[0] = begin(replace(first, beginning=beginning), plan.text, model.tokenizer)
 
 
-def _said_otherwise(span: Protected, prefix: str) -> bool:
-    """Has a prefix the number of an amount with another sign, or with a word for it? Then it has been translated, and
-    would be written again if it were kept.
+def _unsaid(spans: Sequence[Protected], prefix: str) -> Iterator[Protected]:
+    """Without the amounts whose number a prefix has with another sign, or with a word for it, as often as it has it:
+    they have been translated, and would be written again if they were kept.
     """
-    if span.kind != "amount" or span.text in prefix:
-        return False
-    own, theirs = ({found.group() for found in NUMBER.finditer(text)} for text in (span.text, prefix))
-    return not own.isdisjoint(theirs)
+    said = Counter(found.group() for found in NUMBER.finditer(prefix))
+    for span in spans:
+        numbers = [found.group() for found in NUMBER.finditer(span.text)] if span.kind == "amount" else []
+        is_said = any(said[number] > 0 for number in numbers)
+        said.subtract(numbers)
+        if not is_said or span.text in prefix:
+            yield span
 
 
 def _keep(plan: Plan, unreadable: Sequence[Protected]) -> None:

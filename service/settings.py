@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -125,7 +126,7 @@ class Settings(BaseSettings):
         """``keys_file``, absolute."""
         return ROOT / self.keys_file if self.keys_file else None
 
-    @property
+    @cached_property
     def decode_threads(self) -> int:
         """``threads``, or the cores that this process may use: those it is bound to, or fewer in a container."""
         return self.threads or cpu_count()

@@ -61,6 +61,9 @@ def test_nor_is_an_amount_that_it_has_with_a_word_for_the_sign(tokenizer: Tokeni
     assert tokenizer.decode(engine.jobs[-1].prefix).text == "le chat boit 5 euros"
     found = translate(speaking(tokenizer, {})[0], "the cat drinks € 5 of milk", target_prefix="le chat")
     assert "€ 5" in found.text
+    both = "the cat drinks € 5 of milk. the cat eats € 5"
+    found = translate(speaking(tokenizer, says)[0], both, target_prefix="le chat boit 5 euros")
+    assert found.text.count("€ 5") == 1
 
 
 def test_it_has_to_be_there_as_a_whole(tokenizer: Tokenizer) -> None:
