@@ -12,7 +12,7 @@ from typing import TypeVar
 import psutil
 from pydantic import ValidationError
 
-from service import errors, html, logs, metrics, pivot
+from service import errors, logs, metrics, pages, pivot
 from service.admission import Admission
 from service.cache import Cache
 from service.call import Call
@@ -33,7 +33,7 @@ from service.schemas.reply import (
     TranslateReply,
     Translation,
 )
-from service.schemas.request import BatchItem, TranslateRequest
+from service.schemas.request import MARKUP, BatchItem, TranslateRequest
 from service.serving import Packages
 from service.settings import Settings
 from service.text.glossary import Glossary
@@ -116,7 +116,7 @@ class Translator:
         nothing of it is left in the engines.
         """
         async with self._under_way(request) as call:
-            if request.format == "html":
+            if request.format in MARKUP:
                 async with self.gate.until(call.deadline):
                     reply = await self._translate(request, (), call)
                 for found in enumerate(reply.translations):
@@ -189,11 +189,11 @@ class Translator:
         self, request: TranslateRequest, protected: Sequence[Sequence[Protected]], call: Call
     ) -> TranslateReply:
         """``request``: the call's own, or a part of it."""
-        if request.format == "html":
+        if request.format in MARKUP:
             planner, depth = call.serving.planner, self.settings.max_html_depth
-            texts = await asyncio.to_thread(html.read_all, request, planner, depth)
+            texts = await asyncio.to_thread(pages.read_all, request, planner, depth)
             call.note([text.plan for text in texts])
-            return await html.translate(request, texts, partial(self._translate, call=call))
+            return await pages.translate(request, texts, partial(self._translate, call=call))
         work = await self._plan(request, protected, call)
         return await self._finish(work, protected, call)
 

@@ -109,19 +109,30 @@ def test_deepl_html(official: deepl.DeepLClient) -> None:
     assert "enfants" in found
 
 
+def test_deepl_xml(official: deepl.DeepLClient) -> None:
+    text = f"<doc><title>{ENGLISH}</title><par>Press <key>OK</key> to <b>save</b> the file.</par></doc>"
+    options: dict[str, Any] = {"splitting_tags": ["title", "par"], "outline_detection": False, "ignore_tags": "key"}
+    found = one(official.translate_text(text, tag_handling="xml", source_lang="EN", target_lang="FR", **options)).text
+    assert [found.count(tag) for tag in ("<doc><title>", "</title><par>", "<key>OK</key>", "<b>", "</par></doc>")] == [
+        1
+    ] * 5
+    assert "enfants" in found
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"target_lang": "JA"}, "no model translates"),
         ({"target_lang": "FR", "formality": deepl.Formality.LESS}, "formality"),
-        ({"target_lang": "FR", "tag_handling": "xml"}, "tag_handling"),
+        ({"target_lang": "FR", "tag_handling": "xml"}, "not well-formed"),
+        ({"target_lang": "FR", "ignore_tags": "x"}, "ignore_tags"),
         ({"target_lang": "FR", "source_lang": "EN", "glossary": "3af5"}, "glossary_id"),
         ({"target_lang": "FR", "custom_instructions": ["Be brief."]}, "custom_instructions"),
     ],
 )
 def test_deepl_reads_refusals(official: deepl.DeepLClient, options: dict[str, Any], message: str) -> None:
     with pytest.raises(deepl.DeepLException, match=message) as caught:
-        official.translate_text(ENGLISH, **options)
+        official.translate_text(f"{ENGLISH} <3", **options)
     assert caught.value.http_status_code == 400
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
 from service.access import Caller
@@ -22,7 +22,7 @@ from service.api.dialects import (
 from service.api.native import Core, unless_disconnected
 from service.languages import NAMES
 from service.schemas.reply import Reply
-from service.schemas.request import TranslateRequest
+from service.schemas.request import Strings, TranslateRequest, XmlOptions
 from service.text.segment import Mode
 
 SPLIT: dict[str, Mode] = {"0": "none", "1": "default", "nonewlines": "punctuation"}
@@ -45,6 +45,26 @@ Unsupported = Annotated[
 ]
 
 
+def _listed(value: object) -> object:
+    """A list, where it is one string or several with commas in them."""
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+        return value
+    return [name for each in given for name in each.replace(",", " ").split()]
+
+
+TagNames = Annotated[
+    Strings,
+    BeforeValidator(_listed),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}],
+            "description": "Names of elements, in a list or with commas between them; for XML",
+        }
+    ),
+]
+
+
 class DeepLParameters(Parameters):
     key_name = "auth_key"
 
@@ -57,10 +77,16 @@ class DeepLQuery(DeepLParameters):
     source_lang: Code | None = Field(default=None, description="Detected for each text where it is not given")
     split_sentences: Literal["0", "1", "nonewlines"] | None = Field(
         default="1",
-        description="Sentences end nowhere, at punctuation and line breaks, or at punctuation only. HTML has no "
-        "line breaks but those of tags, at which they end in either case",
+        description="Sentences end nowhere, at punctuation and line breaks, or at punctuation only. HTML and XML "
+        "have no line breaks but those of tags, at which they end in either case",
     )
-    tag_handling: Literal["html"] | None = None
+    tag_handling: Literal["html", "xml"] | None = None
+    outline_detection: Flag | None = Field(
+        default=True, description="For XML. Off: only `splitting_tags` separate what is translated"
+    )
+    splitting_tags: TagNames | None = None
+    non_splitting_tags: TagNames | None = None
+    ignore_tags: TagNames | None = None
     preserve_formatting: Flag | None = Field(default=False, description="Formatting is kept in any case")
     formality: Literal["default", "prefer_more", "prefer_less"] | None = Field(
         default=None, description="Accepted, and without effect: the models know no degrees of it"
@@ -72,9 +98,24 @@ class DeepLQuery(DeepLParameters):
     style_id: Unsupported = None
     translation_memory_id: Unsupported = None
     custom_instructions: Unsupported = None
-    splitting_tags: Unsupported = None
-    non_splitting_tags: Unsupported = None
-    ignore_tags: Unsupported = None
+
+    @field_validator("splitting_tags", "non_splitting_tags", "ignore_tags")
+    @classmethod
+    def _check_handling(cls, value: list[str] | None, info: ValidationInfo) -> list[str] | None:
+        if value and info.data.get("tag_handling", "xml") != "xml":
+            raise PydanticCustomError("xml_only", "Input is for tag_handling xml only")
+        return value
+
+    @property
+    def xml(self) -> XmlOptions | None:
+        if self.tag_handling != "xml":
+            return None
+        return XmlOptions(
+            ignore_tags=self.ignore_tags or [],
+            splitting_tags=self.splitting_tags or [],
+            non_splitting_tags=self.non_splitting_tags or [],
+            outline_detection=self.outline_detection is not False,
+        )
 
 
 class DeepLLanguagesQuery(DeepLParameters):
@@ -132,6 +173,7 @@ async def translate(request: Request, translator: Core) -> Response:
         target=base_language(query.target_lang, languages),
         split_sentences="default" if query.tag_handling and split == "punctuation" else split,
         format=query.tag_handling or "text",
+        xml=query.xml,
     )
     done = await unless_disconnected(request, translator.translate(wanted))
     request.app.state.deepl_characters[_account(request, caller)] += sum(map(len, wanted.texts))

@@ -33,6 +33,7 @@ Raw = Annotated[bool, typer.Option("--json", help="Print the server's reply as i
 class Format(StrEnum):
     TEXT = "text"
     HTML = "html"
+    XML = "xml"
 
 
 @contextmanager

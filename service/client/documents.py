@@ -19,9 +19,10 @@ WHITE_SPACE = re.compile(r"\s+")
 def translate(client: Client, text: str, target: str, options: wire.Options) -> Iterator[tuple[str, TranslateReply]]:
     """Each piece of ``text`` with its reply, in order; together the pieces are ``text``, and so are their translations.
 
-    A language that is to be detected is that of the first piece with a sentence. HTML stays whole: half a page is none.
+    A language that is to be detected is that of the first piece with a sentence. HTML and XML stay whole: half a page
+    is none.
     """
-    whole = options.get("format") == "html"
+    whole = options.get("format", "text") != "text"
     options = options.copy()
     waiting = [text] if whole else [*cut(text, PIECE_CHARS)][::-1]
     while waiting:

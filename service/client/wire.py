@@ -23,6 +23,15 @@ LONGEST_WAIT_S = 30.0
 BUSY = (429, 503)
 
 
+class XmlOptions(TypedDict, total=False):
+    """What the elements are for, by name, as in the server's ``XmlOptions``."""
+
+    ignore_tags: list[str]
+    splitting_tags: list[str]
+    non_splitting_tags: list[str]
+    outline_detection: bool
+
+
 class Options(TypedDict, total=False):
     """What a request may say besides its text and its target language, as in the server's ``TranslateRequest``."""
 
@@ -39,7 +48,8 @@ class Options(TypedDict, total=False):
     target_prefix: str | None
     split_sentences: Literal["default", "newlines", "punctuation", "none"]
     timeout_ms: int | None
-    format: Literal["text", "html"]
+    format: Literal["text", "html", "xml"]
+    xml: XmlOptions | None
     glossary: dict[str, str] | None
 
 

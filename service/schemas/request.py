@@ -9,6 +9,8 @@ from service.engine.job import MAX_LENGTH_PENALTY
 
 MAX_BEAM = 8
 """Widest beam: the rows that every server has."""
+MARKUP = ("html", "xml")
+"""Formats of pages."""
 MAX_PREFIX_CHARS = 5000
 """More than any model writes in a sentence."""
 
@@ -53,19 +55,32 @@ def _integral(value: object) -> object:
 Code = Annotated[str, Field(min_length=1, max_length=16, description="Language code, as in `/v1/languages`")]
 
 
+class XmlOptions(Request):
+    """What the elements of a vocabulary are for, each by its name with its prefix."""
+
+    ignore_tags: Strings = Field(default=[], description="Not translated")
+    splitting_tags: Strings = Field(default=[], description="They separate what is translated")
+    non_splitting_tags: Strings = Field(default=[], description="They do not")
+    outline_detection: bool = Field(
+        default=True,
+        description="Find out from how they are used which of the others separate what is translated; else none does",
+    )
+
+
 class TranslateRequest(Request):
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": REQUEST_EXAMPLES})
 
     text: str | Strings = Field(description="One text, or a list of them; the reply has the same order")
     target: Code
     source: Code | None = Field(default=None, description="Detected for each text where it is not given")
-    format: Literal["text", "html"] = Field(
+    format: Literal["text", "html", "xml"] = Field(
         default="text",
         description="`html`: each text is a page or a part of one. Block elements separate what is translated, inline "
         'ones come back around the words they were around. What is in `code`, `pre`, `translate="no"` and the like '
-        "stays, and so do attributes. Without `alternatives`, `attention` and `target_prefix`; the reply's `sentences` "
-        "are empty",
+        "stays, and so do attributes. `xml`: the same for any elements, see `xml`. Without `alternatives`, "
+        "`attention` and `target_prefix`; the reply's `sentences` are empty",
     )
+    xml: XmlOptions | None = Field(default=None, description="For format `xml`")
     model: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
         default=None, description="Name or architecture, as in `/v1/models`"
     )
@@ -138,8 +153,15 @@ class TranslateRequest(Request):
     @field_validator("alternatives", "attention", "target_prefix")
     @classmethod
     def _check_format(cls, value: int | str | None, info: ValidationInfo) -> int | str | None:
-        if info.data.get("format") == "html" and value not in {0, "none", None}:
+        if info.data.get("format") in MARKUP and value not in {0, "none", None}:
             raise PydanticCustomError("text_only", "Input is for format text only")
+        return value
+
+    @field_validator("xml")
+    @classmethod
+    def _check_xml(cls, value: XmlOptions | None, info: ValidationInfo) -> XmlOptions | None:
+        if value is not None and info.data.get("format", "xml") != "xml":
+            raise PydanticCustomError("xml_only", "Input is for format xml only")
         return value
 
     @property
@@ -149,7 +171,11 @@ class TranslateRequest(Request):
 
 def _tell_options(schema: dict[str, Any]) -> None:
     """Put the options into the schema of an item: BentoML's clients send what they find there and nothing else."""
-    schema["properties"] = TranslateRequest.model_json_schema()["properties"] | schema["properties"]
+    whole = TranslateRequest.model_json_schema()
+    options = whole["properties"]
+    # Written out: what a reference names would not be there.
+    options["xml"]["anyOf"] = [whole["$defs"]["XmlOptions"], {"type": "null"}]
+    schema["properties"] = options | schema["properties"]
     schema["example"] = REQUEST_EXAMPLES[0]
 
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from service.text.dom import escape
 from service.text.markup import KEY_LENGTH, KEY_START, Block, Mark, every
 from service.text.segment import Bounds, is_punctuation, trim
 
@@ -61,7 +60,7 @@ def write(block: Block, translation: str, pairs: Sequence[Pair]) -> str:
     if translation == block.text:
         return block.html
     if not block.marks:
-        return block.before + escape(translation) + block.after
+        return block.before + block.escape(translation) + block.after
     return block.before + _Writer(block, translation, pairs).write() + block.after
 
 
@@ -150,7 +149,7 @@ class _Writer:
 
     def _escaped(self, start: int, end: int) -> str:
         """Without line breaks: each is a mark too."""
-        return escape(self.translation[start:end].replace("\n", ""))
+        return self.block.escape(self.translation[start:end].replace("\n", ""))
 
     def _places(self, marks: Sequence[Mark], source: Bounds, target: Bounds, words: Bounds) -> list[Place]:
         """Of all marks but those that are kept and have been found."""

@@ -1,4 +1,4 @@
-"""An HTML page as texts to translate, and back.
+"""A page, HTML or XML, as texts to translate, and back.
 
 Elements that separate texts are kept where they are. What stands between two of them is one :class:`Block`: its text is
 translated as a whole, and :mod:`service.text.inline` puts its tags back. Attributes, ``alt`` and ``title`` too, stay as
@@ -10,13 +10,15 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from service.text.dom import Element, Event, read
+from service.text.dom import Element, Event
 from service.text.protect import Protected
 from service.text.segment import trim
 
 SPACE = " \t\n\f\r"
 """What browsers show as one space; a no-break space is a character like others."""
 SPACES = re.compile(f"[{SPACE}]+")
+
+Escape = Callable[[str], str]
 
 KEY_START = "\ue000"
 KEY_LENGTH = 6
@@ -50,6 +52,7 @@ class Block:
     marks: list[Mark]
     before: str
     after: str
+    escape: Escape
 
     @property
     def protected(self) -> list[Protected]:
@@ -79,14 +82,14 @@ class Page:
         return "".join(part if isinstance(part, str) else translated(part) for part in self.parts)
 
 
-def parse(html: str, max_depth: int) -> Page:
-    """Raises :class:`service.text.dom.TooDeep`. ``html`` must not have lone surrogates."""
+def parse(events: Iterable[Event], escape: Escape) -> Page:
+    """``escape`` writes characters as such a page has them."""
     parts: list[str | Block] = []
-    reader = _BlockReader()
-    for event in _keep(read(html, max_depth)):
+    reader = _BlockReader(escape)
+    for event in _keep(events):
         if event.element is not None and event.element.separate:
             parts += [reader.finish(), event.html]
-            reader = _BlockReader()
+            reader = _BlockReader(escape)
         else:
             reader.add(event)
     parts.append(reader.finish())
@@ -122,7 +125,8 @@ def _keep(events: Iterable[Event]) -> Iterator[Event]:
 class _BlockReader:
     """Makes a block of events."""
 
-    def __init__(self) -> None:
+    def __init__(self, escape: Escape) -> None:
+        self.escape = escape
         self.html: list[str] = []
         self.text: list[str] = []
         self.length = 0
@@ -165,7 +169,7 @@ class _BlockReader:
                 trim(text, mark.start, mark.end) if mark.start < mark.end else (mark.start, mark.start)
             )
         before, after = html[: len(html) - len(html.lstrip(SPACE))], html[len(html.rstrip(SPACE)) :]
-        return Block(html, text, self.root.inside, before, after)
+        return Block(html, text, self.root.inside, before, after, self.escape)
 
     def _single(self, event: Event, mark: Mark) -> None:
         if event.element is not None:

@@ -1,3 +1,4 @@
+import itertools
 import json
 from typing import Any
 
@@ -126,13 +127,16 @@ def test_what_is_accepted(client: Client, change: dict[str, Any]) -> None:
         ({"source_lang": "xx"}, 400, "unknown_direction"),
         ({"split_sentences": 1}, 400, "invalid_request"),
         ({"formality": "more"}, 400, "invalid_request"),
-        ({"tag_handling": "xml"}, 400, "invalid_request"),
+        ({"tag_handling": "sgml"}, 400, "invalid_request"),
         ({"preserve_formatting": "maybe"}, 400, "invalid_request"),
         ({"show_billed_characters": 1}, 400, "invalid_request"),
         ({"glossary_id": "def3a26b"}, 400, "invalid_request"),
         ({"glossary_ids": ["def3a26b"]}, 400, "invalid_request"),
         ({"custom_instructions": ["Be brief."]}, 400, "invalid_request"),
         ({"ignore_tags": ["x"]}, 400, "invalid_request"),
+        ({"splitting_tags": "p", "tag_handling": "html"}, 400, "invalid_request"),
+        ({"non_splitting_tags": [1], "tag_handling": "xml"}, 400, "invalid_request"),
+        ({"text": "<p>open", "tag_handling": "xml"}, 400, "invalid_request"),
         ({"text": ["a"] * 129}, 413, "too_large"),
         ({"text": ["a" * 100_001]}, 413, "too_large"),
         ({"text": ["a" * 1_000_000]}, 413, "too_large"),
@@ -144,6 +148,35 @@ def test_what_is_refused(client: Client, change: dict[str, Any], status: int, co
     assert refused(answer) == (status, code)
     if code == "invalid_request":
         assert answer.json()["message"].startswith(next(iter(change)))
+
+
+def translated(client: Client, engine: EchoEngine, xml: str, **options: object) -> int:
+    """How many texts the engine was given for ``xml``, which comes back as it is."""
+    before = len(engine.jobs)
+    assert texts(ask(client, text=xml, tag_handling="xml", **options)) == [xml]
+    return len(engine.jobs) - before
+
+
+def test_what_separates_texts_in_xml(client: Client, engine: EchoEngine) -> None:
+    rooms = itertools.count()
+
+    def count(**options: object) -> int:
+        room = next(rooms)  # no text comes twice: it would be known
+        xml = f"<d><t>the {room} <u>cat {room}</u></t><t>table {room}</t></d>"
+        return translated(client, engine, xml, **options)
+
+    assert count() == 2
+    assert count(splitting_tags="u") == 3
+    assert count(outline_detection=False) == 1
+    assert count(outline_detection="0", splitting_tags=["t"]) == 2
+    assert count(non_splitting_tags="d,t") == 1
+
+
+@pytest.mark.parametrize("listed", ["x,y", "x, y", ["x", "y"], ["x,y"]])
+def test_what_is_not_translated_in_xml(client: Client, engine: EchoEngine, listed: object) -> None:
+    xml = "<d><x>the cat</x><y>table &amp; milk</y></d>"
+    assert translated(client, engine, xml, ignore_tags=listed) == 0
+    assert translated(client, engine, xml, ignore_tags="x") == 1
 
 
 @pytest.mark.parametrize(

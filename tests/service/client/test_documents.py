@@ -1,5 +1,5 @@
 import json
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -100,10 +100,11 @@ def test_a_language_that_is_given_stays() -> None:
     assert {(body["source"], body["beam_size"]) for body in asked} == {("en", 2)}
 
 
-def test_a_page_of_html_stays_whole() -> None:
+@pytest.mark.parametrize("format_name", ["html", "xml"])
+def test_a_page_stays_whole(format_name: Literal["html", "xml"]) -> None:
     asked: list[dict[str, Any]] = []
     page = "<p>" * PIECE_CHARS
-    assert translate(client(asked), page, format="html") == page.upper()
+    assert translate(client(asked), page, format=format_name) == page.upper()
     assert len(asked) == 1
     with pytest.raises(AttentiveError, match="too large"):
-        translate(client(asked, largest=100), page, format="html")
+        translate(client(asked, largest=100), page, format=format_name)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, TypeAdapter
 from service.api.libretranslate import LibreTranslateDetection, LibreTranslateError
 from service.client import replies, wire
 from service.schemas import reply
-from service.schemas.request import TranslateRequest
+from service.schemas.request import TranslateRequest, XmlOptions
 
 TYPES = [found for found in vars(replies).values() if isinstance(found, type) and issubclass(found, BaseModel)] + [
     wire.SentenceEvent,
@@ -30,9 +30,11 @@ def test_every_reply_has_the_fields_that_are_sent(ours: type[BaseModel]) -> None
 
 
 def test_options_are_those_of_a_request() -> None:
-    ours = {name: TypeAdapter(kind).json_schema() for name, kind in get_type_hints(wire.Options).items()}
+    hints = get_type_hints(wire.Options)
     theirs = TranslateRequest.model_json_schema()["properties"]
-    assert set(ours) == set(theirs) - {"text", "target"}
+    assert set(hints) == set(theirs) - {"text", "target"}
+    assert set(get_type_hints(wire.XmlOptions)) == set(XmlOptions.model_fields)
+    ours = {name: TypeAdapter(kind).json_schema() for name, kind in hints.items() if name != "xml"}
     assert {name: option.get("enum") for name, option in ours.items()} == {
         name: theirs[name].get("enum") for name in ours
     }

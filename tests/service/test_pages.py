@@ -1,4 +1,5 @@
 import asyncio
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -192,7 +193,7 @@ def test_over_http(client: Client) -> None:
     assert [found["text"] for found in reply.json()["translations"]] == ["<p>the <b>cat</b></p>", "milk"]
     deep = client.translate(text="<b>" * 1000 + "x", format="html")
     assert (deep.status_code, deep.json()["error"]["code"]) == (413, "too_large")
-    assert client.translate(text="x", format="xml").json()["error"]["field"] == "format"
+    assert client.translate(text="x", format="sgml").json()["error"]["field"] == "format"
 
 
 def test_in_a_batch(translator: Translator) -> None:
@@ -202,6 +203,58 @@ def test_in_a_batch(translator: Translator) -> None:
         "<p>the &amp; cat</p>",
         "the & cat",
     ]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("the <b>red</b> table", "table <b>red</b> the"),
+        (
+            "<d><p>the <b x='&lt;'>cat</b> &#65;</p><p>red\u00a0table</p></d>",
+            "<d><p>A <b x='&lt;'>cat</b> the</p><p>table red</p></d>",
+        ),
+        (
+            "<?xml version='1.0'?>\n<d><!-- c --><p>the <br/>cat</p></d>",
+            "<?xml version='1.0'?>\n<d><!-- c --><p>cat the<br/></p></d>",
+        ),
+    ],
+)
+def test_xml_tags_follow_what_they_were_around(mirror: Translator, source: str, expected: str) -> None:
+    found = fakes.translate(mirror, source, format="xml")
+    assert found.text == expected
+    assert found.sentences == []
+
+
+def test_what_xml_is_told_of_its_elements(mirror: Translator) -> None:
+    source = "<d><t>the <u>red</u> table</t><t>the <x>CAT</x></t></d>"
+    told = {"splitting_tags": ["u"], "ignore_tags": ["x"], "non_splitting_tags": [], "outline_detection": False}
+    found = fakes.translate(mirror, source, format="xml", xml=told)
+    assert found.text == "<d><t>the <u>red</u> table</t><t><x>CAT</x> the</t></d>"
+
+
+def test_xml_in_and_xml_out(client: Client) -> None:
+    reply = client.translate(text=["<p>the <b>cat</b></p>", "milk &lt;"], format="xml", xml={"ignore_tags": ["b"]})
+    assert [found["text"] for found in reply.json()["translations"]] == ["<p>the <b>cat</b></p>", "milk &lt;"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field", "says"),
+    [
+        ({"text": ["<p/>", "<p>"], "format": "xml"}, 422, "text[1]", "not well-formed XML: mismatched tag in line 1"),
+        ({"text": "a & b", "format": "xml"}, 422, "text", "not well-formed XML"),
+        ({"text": "<b>" * 201 + "</b>" * 201, "format": "xml"}, 413, "text", "200"),
+        ({"text": "x", "format": "html", "xml": {}}, 422, "xml", "for format xml only"),
+        ({"text": "x", "xml": {"outline_detection": True}}, 422, "xml", "for format xml only"),
+        ({"text": "x", "format": "xml", "xml": {"ignore_tags": "p"}}, 422, "xml", "list"),
+        ({"text": "x", "format": "xml", "xml": {"tags": []}}, 422, "xml", ""),
+        ({"text": "x", "format": "xml", "attention": "alignment"}, 422, "attention", "for format text only"),
+    ],
+)
+def test_xml_that_is_refused(client: Client, body: dict[str, object], status: int, field: str, says: str) -> None:
+    reply = client.translate(**body)
+    error = reply.json()["error"]
+    assert (reply.status_code, error["field"]) == (status, field)
+    assert says in error["message"]
 
 
 def test_text_is_text(translator: Translator) -> None:
@@ -233,6 +286,22 @@ def test_a_page_as_people_write_them(shipped: Translator, architecture: str) -> 
     for key, word in {"all": "pain", "books": "livres", "sun": "soleil", "play": "jouent", "street": "rue"}.items():
         assert word in after.inside(key)
     assert "maison" not in after.inside("car")
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "bahdanau"])
+def test_a_document_of_xml(shipped: Translator, architecture: str) -> None:
+    source = (
+        '<?xml version="1.0"?>\n<topic id="a">\n  <title>The cat sleeps.</title>\n'
+        "  <p>She reads <b>books</b> in the garden.</p>\n"
+        "  <p>Press <uicontrol>Save &amp; Quit</uicontrol> now.</p>\n</topic>\n"
+    )
+    options = {"source": "en", "model": architecture, "format": "xml", "xml": {"ignore_tags": ["uicontrol"]}}
+    found = fakes.translate(shipped, source, **options).text
+    assert ET.fromstring(found).findtext("p/b", "").split()[-1] == "livres"
+    assert [each.tag for each in ET.fromstring(found).iter()] == ["topic", "title", "p", "b", "p", "uicontrol"]
+    assert "<uicontrol>Save &amp; Quit</uicontrol>" in found
+    assert found.startswith('<?xml version="1.0"?>\n<topic id="a">\n  <title>Le chat')
+    assert found.endswith("</p>\n</topic>\n")
 
 
 @pytest.mark.parametrize(("architecture", "least"), [("transformer", 0.95), ("bahdanau", 0.9)])

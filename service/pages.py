@@ -1,4 +1,4 @@
-"""``format: "html"``: pages in, pages out.
+"""``format: "html"`` and ``"xml"``: pages in, pages out.
 
 All texts of all pages go to the engines together, and each tag comes back around what it was around. Elements that may
 not be translated are handed over as protected. A page has one language. Where browsers make no difference (quotes,
@@ -14,10 +14,9 @@ import numpy as np
 from service import errors
 from service.plan import REPLACED, UNCHANGED, Plan, Planner, clean
 from service.schemas.reply import HonouredTerm, Sentence, Span, TranslateReply, Translation
-from service.schemas.request import TranslateRequest
-from service.text import inline
+from service.schemas.request import TranslateRequest, XmlOptions
+from service.text import dom, inline, xml
 from service.text.detect import SAMPLE
-from service.text.dom import TooDeep
 from service.text.markup import Block, Page, parse
 from service.text.protect import Protected
 
@@ -43,15 +42,30 @@ def read_all(request: TranslateRequest, planner: Planner, max_depth: int) -> lis
     texts = []
     for number, given in enumerate(request.texts):
         html = clean(given)
+        name = "text" if isinstance(request.text, str) else f"text[{number}]"
         try:
-            page = parse(html, max_depth)
-        except TooDeep as error:
-            name = "text" if isinstance(request.text, str) else f"text[{number}]"
+            page = _read(html, request, max_depth)
+        except dom.TooDeep as error:
             raise errors.TooLarge(f"elements are nested at most {max_depth} deep", field=name) from error
+        except xml.NotWellFormed as error:
+            raise errors.InvalidRequest(f"{name}: not well-formed XML: {error}", field=name) from error
         plan = planner.plan("\n".join(block.said for block in page.blocks)[:SAMPLE], request)
         warnings = [REPLACED] * (html != given) + [UNCHANGED] * plan.unchanged
         texts.append(Text(html, page, plan, warnings))
     return texts
+
+
+def _read(html: str, request: TranslateRequest, max_depth: int) -> Page:
+    if request.format == "html":
+        return parse(dom.read(html, max_depth), dom.escape)
+    told = request.xml or XmlOptions()
+    tags = xml.Tags(
+        frozenset(told.ignore_tags),
+        frozenset(told.splitting_tags),
+        frozenset(told.non_splitting_tags),
+        told.outline_detection,
+    )
+    return parse(xml.read(html, max_depth, tags), xml.escape)
 
 
 async def translate(request: TranslateRequest, texts: Sequence[Text], plain: Translate) -> TranslateReply:
@@ -65,6 +79,7 @@ async def translate(request: TranslateRequest, texts: Sequence[Text], plain: Tra
                 "text": [block.text for block in blocks],
                 "source": source,
                 "format": "text",
+                "xml": None,
                 "attention": "weights",
                 "tokens": "words",
             }
