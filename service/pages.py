@@ -2,7 +2,7 @@
 
 All texts of all pages go to the engines together, and each tag comes back around what it was around. Elements that may
 not be translated are handed over as protected. A page has one language. Where browsers make no difference (quotes,
-entities, capitals in names), a page may come back written in another way.
+entities, capitals in names), a page of HTML may come back written in another way.
 """
 
 import asyncio
@@ -37,7 +37,8 @@ class Text:
 def read_all(request: TranslateRequest, planner: Planner, max_depth: int) -> list[Text]:
     """The texts of a request, read but not translated.
 
-    Raises what :meth:`service.plan.Planner.plan` raises, and :class:`service.errors.TooLarge`.
+    Raises what :meth:`service.plan.Planner.plan` raises, :class:`service.errors.TooLarge`, and
+    :class:`service.errors.InvalidRequest` for XML that is not well-formed.
     """
     texts = []
     for number, given in enumerate(request.texts):

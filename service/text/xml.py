@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from html.entities import html5
 from typing import Literal, NamedTuple
 from xml.parsers import expat
 
@@ -108,8 +109,9 @@ class _Reader:
         parser.CharacterDataHandler = noting(self._text)
         parser.StartCdataSectionHandler = noting(partial(self._data, begins=True))
         parser.EndCdataSectionHandler = noting(partial(self._data, begins=False))
-        for name in ("Comment", "ProcessingInstruction", "SkippedEntity", "XmlDecl", "StartDoctypeDecl"):
+        for name in ("Comment", "ProcessingInstruction", "XmlDecl", "StartDoctypeDecl"):
             setattr(parser, f"{name}Handler", noting(self._other))
+        parser.SkippedEntityHandler = noting(self._entity)
         parser.EntityDeclHandler = _refuse_entity
         parser.Parse(source, True)
         return [Event("single", source[: self.pieces[0].at].decode()), *self._events(source)]
@@ -142,6 +144,10 @@ class _Reader:
         """What is in a CDATA section is text like other text, and is written so."""
         self.in_data = begins
         self.pieces.append(_Piece(at, "text", html=""))
+
+    def _entity(self, at: int, name: str, _: int) -> None:
+        """What a document type would declare, which is not read: those that all know are text."""
+        self.pieces.append(_Piece(at, "text" if f"{name};" in html5 else "single", html5.get(f"{name};", "")))
 
     def _other(self, at: int, *_: object) -> None:
         self.pieces.append(_Piece(at, "single"))

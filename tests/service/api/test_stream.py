@@ -100,8 +100,9 @@ def test_all_together_it_is_what_translate_answers(client: Client, options: dict
     assert sentences == [(index, each) for index, translation in enumerate(whole) for each in translation["sentences"]]
 
 
-def test_a_page_is_one_event(client: Client) -> None:
-    body = BODY | {"format": "html", "text": "<p>The cat.</p><p>It is red.</p>"}
+@pytest.mark.parametrize("format_name", ["html", "xml"])
+def test_a_page_is_one_event(client: Client, format_name: str) -> None:
+    body = BODY | {"format": format_name, "text": "<p>The cat.</p><p>It is red.</p>"}
     found = events(client.request("POST", "/v1/translate/stream", json=body).text)
     assert [name for name, _ in found] == ["translation", "done"]
     assert found[0][1]["translation"]["text"] == body["text"]

@@ -62,6 +62,13 @@ def test_cdata_is_text() -> None:
     assert page.write(lambda block: block.html) == "<p>a &lt;b&gt; &amp; c</p>"
 
 
+def test_entities_of_a_document_type() -> None:
+    head = '<!DOCTYPE html SYSTEM "http://www.w3.org/x.dtd">'
+    [block] = read(f"{head}<p>l&rsquo;&eacute;t&eacute; &ours; <b>&nbsp;</b>x</p>").blocks
+    assert block.text == "l’été \u00a0x"
+    assert [mark.open for mark in block.marks] == ["&ours;", "<b>"]
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
