@@ -176,8 +176,6 @@ class DataConfig(Section):
 class TrainingConfig(Section):
     batch_tokens: PositiveInt
     """Padded source or target tokens in a batch, whichever are more."""
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    """``muon`` has the matrices between embedding and output layer, and AdamW the rest; see :mod:`models.optimizer`."""
     learning_rate: float = Field(gt=0)
     """Peak, reached after the warm-up and kept until the decay."""
     warmup_steps: PositiveInt

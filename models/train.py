@@ -26,11 +26,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from models import checkpoint
-from models.config import Config
+from models.config import Config, TrainingConfig
 from models.data import ParallelText, fingerprint
 from models.evaluate import corpus_bleu, read_examples
 from models.loss import loss_of
-from models.optimizer import learning_rate, optimizers
 from models.precision import has_bf16, is_faster_in_bf16
 from models.tokenizer import Tokenizer
 from models.transplant import transplant
@@ -58,6 +57,15 @@ class Progressed:
     """The run that gave the first weights, as in :class:`models.checkpoint.Training`."""
 
 
+def learning_rate(training: TrainingConfig, step: int, share: float) -> float:
+    """Linear warm-up, a constant, then linear decay to zero where the ``share`` of the budget used up nears one.
+
+    The constant makes the length of a run a late decision at no cost in quality (Hägele et al. 2024, arXiv:2405.18392).
+    """
+    decay = min(1.0, max(0.0, 1.0 - share) / training.decay_share)
+    return training.learning_rate * min(1.0, (step + 1) / training.warmup_steps) * decay
+
+
 class Trainer:
     """One run: a directory with its configuration, checkpoints, log and final weights."""
 
@@ -71,7 +79,10 @@ class Trainer:
             raise ValueError(f"{len(self.tokenizer)} pieces in {data}, only {config.model.vocab_size} in {config.name}")
         self.accelerator = Accelerator(mixed_precision=self.precision())
         model = checkpoint.build(config)
-        self.model, *self.optimizers = self.accelerator.prepare(model, *optimizers(model, config.training))
+        optimizer = torch.optim.AdamW(
+            model.parameters(), betas=(0.9, 0.98), eps=1e-9, weight_decay=config.training.weight_decay, fused=True
+        )
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.at = Progressed(processes=self.accelerator.num_processes)
         self.dev = [example for file in dev for example in read_examples(file, config.data, DEV_SENTENCES)]
         # A CPU is shared with others, and a process on it may be stopped for a while.
@@ -86,8 +97,7 @@ class Trainer:
         """Checkpoint for resuming; the newest few are kept for averaging."""
         if not self.accelerator.is_main_process:
             return
-        states = [optimizer.state_dict() for optimizer in self.optimizers]
-        content = {"model": self.bare.state_dict(), "optimizers": states, "at": vars(self.at)}
+        content = {"model": self.bare.state_dict(), "optimizer": self.optimizer.state_dict(), "at": vars(self.at)}
         content |= {"precision": self.accelerator.mixed_precision, "of": self.of}
         newest = self.run / f"step-{self.at.step:07d}.pt"
         checkpoint.save(newest, content)
@@ -113,8 +123,7 @@ class Trainer:
     def resume(self) -> None:
         """Go on from the newest checkpoint that opens, if there are any, with as many processes as there are now.
 
-        Raises ``ValueError`` where none opens, or where it has learnt from other text, with another vocabulary or
-        another optimizer.
+        Raises ``ValueError`` where none opens, or where it has learnt from other text or with another vocabulary.
         """
         if not (paths := self.checkpoints()):
             return
@@ -123,14 +132,8 @@ class Trainer:
         if content.get("of", self.of) != self.of:  # older checkpoints do not say
             what = "has learnt from other text, or with another vocabulary"
             raise ValueError(f"{self.run} {what}: go on with the --data it had, or choose another --run")
-        states = content["optimizers"] if "optimizers" in content else [content["optimizer"]]  # older ones had one
-        if len(states) != len(self.optimizers):
-            raise ValueError(
-                f"{self.run} has learnt with another training.optimizer: go on with that, or choose another --run"
-            )
         self.bare.load_state_dict(content["model"])
-        for optimizer, state in zip(self.optimizers, states, strict=True):
-            optimizer.load_state_dict(state)
+        self.optimizer.load_state_dict(content["optimizer"])
         processes = self.accelerator.num_processes
         # Checkpoints that do not say how many there were are taken to be of as many: the same command goes on.
         unsaid = {"processes": processes, "computed": content["at"]["seconds"] * processes}
@@ -171,9 +174,8 @@ class Trainer:
     def learn(self, examples: np.ndarray) -> tuple[float, int]:
         """One update; returns the loss and the target tokens of this process's batch."""
         share = self.budget.share(self.at)
-        rate = learning_rate(self.config.training, self.at.step, share)
-        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
-            group["lr"] = rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config.training, self.at.step, share)
         # Drawn anew for each step and process, dropout is the same after a resume.
         place = [self.config.training.seed, self.at.step, self.accelerator.process_index]
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
@@ -188,9 +190,8 @@ class Trainer:
             )
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.training.gradient_norm)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
         return loss.item(), tokens
 
     def log(self, console: Console, loss: float, rate: float) -> None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +22,25 @@ from models import checkpoint, train
 from models.config import Config
 from models.data import Column, ParallelText
 from models.precision import has_bf16
-from models.train import Budget, Progressed, Trainer
+from models.train import Budget, Progressed, Trainer, learning_rate
 
 NEVER = math.inf
 ROOT = Path(models.__file__).parent.parent
+
+
+def test_learning_rate_at_its_edges(configure):
+    training = configure("transformer", learning_rate=0.8, warmup_steps=4).training
+    assert [learning_rate(training, step, 0.0) for step in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
+    assert learning_rate(training, 100, 0.5) == pytest.approx(0.4)
+    assert learning_rate(training, 1, 0.5) == pytest.approx(0.2)
+    assert learning_rate(training, 100, 1.0) == 0
+    assert learning_rate(training, 100, 1.7) == 0
+
+
+def test_learning_rate_is_constant_before_the_decay(configure):
+    training = configure("transformer", learning_rate=0.8, warmup_steps=4, decay_share=0.25).training
+    rates = [learning_rate(training, 100, share) for share in (0.0, 0.5, 0.75, 0.875, 1.0)]
+    assert rates == pytest.approx([0.8, 0.8, 0.8, 0.4, 0.0])
 
 
 def test_budget_is_used_up_by_whichever_comes_first():
@@ -45,9 +59,8 @@ def losses_of(trainer, steps):
     return losses
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_few_steps_reduce_the_loss(trainer, optimizer):
-    losses = losses_of(trainer(learning_rate=2e-2, optimizer=optimizer), 25)
+def test_a_few_steps_reduce_the_loss(trainer):
+    losses = losses_of(trainer(learning_rate=2e-2), 25)
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
 
 
@@ -90,10 +103,8 @@ def kill_at(trainer, step):
     return trainer
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(trainer, optimizer):
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(trainer):
     """Weights, figures and data are those of the run that was never killed, to the last bit, dropout included."""
-    trainer = partial(trainer, optimizer=optimizer)
     in_epoch = len(trainer().epoch())
     steps = in_epoch + 3
     whole = trainer("whole", steps)
@@ -181,23 +192,16 @@ def test_a_run_goes_on_with_its_own_text_and_vocabulary_alone(toml, prepared, tm
     assert "go on with the --data it had, or choose another --run" in refused.output
 
 
-def test_a_checkpoint_of_before_text_and_optimizers_were_named_is_gone_on_from(trainer):
+def test_a_checkpoint_that_does_not_say_its_text_is_gone_on_from(trainer):
     learner = trainer(steps=1)
     learner.train(save_minutes=0)
     [path] = learner.checkpoints()
     content = checkpoint.load(path)
     del content["of"]
-    [content["optimizer"]] = content.pop("optimizers")
     checkpoint.save(path, content)
     learner = trainer()
     learner.resume()
     assert learner.at.step == 1
-
-
-def test_a_run_goes_on_with_its_own_optimizer_alone(trainer):
-    trainer(steps=1).train(save_minutes=0)
-    with pytest.raises(ValueError, match=r"with another training\.optimizer: go on with that, or choose another --run"):
-        trainer(optimizer="muon").resume()
 
 
 def test_a_run_goes_on_from_the_newest_checkpoint_that_opens(trainer):
