@@ -54,8 +54,15 @@ class Element:
     """``separate``: it, or something in it, separates texts. ``kept``: nothing in it may be translated."""
 
     parent: "Element | None"
-    separate: bool
     kept: bool
+    separate: bool = False
+
+    def set_apart(self) -> None:
+        """It separates texts, and so does all that it is in."""
+        above: Element | None = self
+        while above is not None and not above.separate:
+            above.separate = True
+            above = above.parent
 
 
 class Event(NamedTuple):
@@ -168,12 +175,9 @@ class _Reader:
     def _open(self, name: str, tag: str, kept: bool) -> None:
         if len(self.open) == self.max_depth:
             raise TooDeep
-        element = Element(self.open[-1] if self.open else None, name in SEPARATE, kept)
-        # All above an element that separates have been told so when that one was opened.
-        above = element.parent if element.separate else None
-        while above is not None and not above.separate:
-            above.separate = True
-            above = above.parent
+        element = Element(self.open[-1] if self.open else None, kept)
+        if name in SEPARATE:
+            element.set_apart()
         self.open.append(element)
         self.events.append(Event("open", tag, element=element))
 

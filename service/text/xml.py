@@ -127,7 +127,7 @@ class _Reader:
             raise TooDeep
         parent = self.open[-1] if self.open else None
         kept = name in self.tags.ignored or any(attributes.get(each, "").strip() == "no" for each in KEEP)
-        node = _Node(name, Element(parent.element if parent else None, False, kept), parent)
+        node = _Node(name, Element(parent.element if parent else None, kept), parent)
         self.nodes.append(node)
         self.open.append(node)
         self.pieces.append(_Piece(at, "open", element=node.element))
@@ -169,7 +169,4 @@ def _separate(nodes: Sequence[_Node], tags: Tags) -> None:
         )
         splits = tags.outline and not node.inline and node.name not in tags.joining
         if splits or node.name in tags.splitting:
-            above: Element | None = node.element
-            while above is not None and not above.separate:
-                above.separate = True
-                above = above.parent
+            node.element.set_apart()
