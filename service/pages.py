@@ -13,6 +13,7 @@ import numpy as np
 
 from service import errors
 from service.plan import REPLACED, UNCHANGED, Plan, Planner, clean
+from service.reply import weighted
 from service.schemas.reply import HonouredTerm, Sentence, Span, TranslateReply, Translation
 from service.schemas.request import TranslateRequest, XmlOptions
 from service.text import dom, inline, xml
@@ -97,8 +98,7 @@ async def translate(request: TranslateRequest, texts: Sequence[Text], plain: Tra
 def _write(text: Text, request: TranslateRequest) -> Translation:
     done = iter(text.done)
     html = text.page.write(lambda block: _block(block, next(done))) if text.done else text.html
-    lengths = [sum(len(sentence.target.text) for sentence in each.sentences) for each in text.done]
-    total = sum(length * each.score for length, each in zip(lengths, text.done, strict=True))
+    scores = [(sum(len(sentence.target.text) for sentence in each.sentences), each.score) for each in text.done]
     warnings = [*text.warnings, *(warning for each in text.done for warning in each.warnings)]
     return Translation(
         text=html,
@@ -106,7 +106,7 @@ def _write(text: Text, request: TranslateRequest) -> Translation:
         target=text.plan.target,
         pivot=text.plan.pivot,
         detected=text.plan.detected,
-        score=round(total / max(sum(lengths), 1), 4),
+        score=round(weighted(scores), 4),
         truncated=any(each.truncated for each in text.done),
         warnings=list(dict.fromkeys(warnings)),
         alternatives=[],

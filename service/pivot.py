@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from service.plan import PREFIX_UNUSED, Plan
 from service.registry import in_turn
-from service.reply import Cells
+from service.reply import Cells, weighted
 from service.schemas.reply import Alternative, HonouredTerm, Link, Sentence, Span, TranslateReply, Translation
 from service.schemas.request import TranslateRequest
 from service.text import alignment
@@ -129,13 +129,13 @@ class Joined:
     def translation(self) -> Translation:
         first, second = self.first, self.second
         text = self._text([each.text for each in second])
-        lengths = [max(len(each.text), 1) for each in second]
         sentences, offset, position = [], 0, 0
         for sentence, each in zip(first.sentences, second, strict=True):
             offset += sentence.target.start - position
             sentences.append(self._sentence(sentence, each, offset))
             offset, position = offset + len(each.text), sentence.target.end
-        total = sum(length * each.score for length, each in zip(lengths, sentences, strict=True))
+        lengths = [max(len(each.text), 1) for each in second]
+        scores = [each.score for each in sentences]
         warnings = [*self.plan.warnings, *first.warnings, *(warning for each in second for warning in each.warnings)]
         return Translation(
             text=text,
@@ -143,7 +143,7 @@ class Joined:
             target=self.plan.target,
             pivot=self.plan.pivot,
             detected=self.plan.detected,
-            score=round(total / max(sum(lengths), 1), 4),
+            score=round(weighted([*zip(lengths, scores, strict=True)]), 4),
             truncated=any(each.truncated for each in (first, *second)),
             warnings=list(dict.fromkeys(warnings)),
             alternatives=self._alternatives(text),
@@ -191,7 +191,7 @@ class Joined:
             chosen = [each.alternatives[rank] if rank < len(each.alternatives) else each for each in self.second]
             text = self._text([each.text for each in chosen])
             if text != best:
-                score = sum(len(each.text) * each.score for each in chosen) / max(sum(len(e.text) for e in chosen), 1)
+                score = weighted([(len(each.text), each.score) for each in chosen])
                 read.setdefault(text, round(self.first.score + score, 4))
         return [Alternative(text=text, score=score) for text, score in read.items()]
 

@@ -211,5 +211,9 @@ def _spans(tokens: Sequence[Token], offset: int) -> list[Span]:
 
 def _score(chosen: Sequence[Rendering]) -> float:
     """Mean of the scores, each weighted by its sub-words, EOS included."""
-    total = sum(rendering.length * rendering.hypothesis.score for rendering in chosen)
-    return round(total / max(sum(rendering.length for rendering in chosen), 1), 4)
+    return round(weighted([(rendering.length, rendering.hypothesis.score) for rendering in chosen]), 4)
+
+
+def weighted(parts: Sequence[tuple[int, float]]) -> float:
+    """Mean of the scores of parts, ``(length, score)`` each; 0 where there is nothing."""
+    return sum(length * score for length, score in parts) / max(sum(length for length, _ in parts), 1)
