@@ -136,7 +136,7 @@ class _Reader:
         self.pieces.append(_Piece(at, "close", element=self.open.pop().element))
 
     def _text(self, at: int, text: str) -> None:
-        if self.open and not text.isspace():
+        if not text.isspace():
             self.open[-1].has_words = True
         self.pieces.append(_Piece(at, "text", text, html=escape(text) if self.in_data else None))
 
@@ -147,7 +147,10 @@ class _Reader:
 
     def _entity(self, at: int, name: str, _: int) -> None:
         """What a document type would declare, which is not read: those that all know are text."""
-        self.pieces.append(_Piece(at, "text" if f"{name};" in html5 else "single", html5.get(f"{name};", "")))
+        if (text := html5.get(f"{name};")) is None:
+            self._other(at)
+        else:
+            self._text(at, text)
 
     def _other(self, at: int, *_: object) -> None:
         self.pieces.append(_Piece(at, "single"))

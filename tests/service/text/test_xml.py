@@ -67,6 +67,7 @@ def test_entities_of_a_document_type() -> None:
     [block] = read(f"{head}<p>l&rsquo;&eacute;t&eacute; &ours; <b>&nbsp;</b>x</p>").blocks
     assert block.text == "l’été \u00a0x"
     assert [mark.open for mark in block.marks] == ["&ours;", "<b>"]
+    assert texts(read(f"{head}<p>&eacute; <b>x</b></p>")) == ["é x"]
 
 
 @pytest.mark.parametrize(
