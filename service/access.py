@@ -103,7 +103,7 @@ def cross_origin(app: ASGIApp, origins: str) -> ASGIApp:
     return CORSMiddleware(
         app,
         allow_origins=allowed,
-        allow_methods=["GET", "POST"],
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["Authorization", "X-Request-ID", "traceparent"],
         expose_headers=["Retry-After", "X-Request-ID"],
     )

@@ -215,7 +215,7 @@ class Translator:
 
     async def _plan(self, request: TranslateRequest, protected: Sequence[Sequence[Protected]], call: Call) -> Work:
         started = time.perf_counter()
-        planner, size = call.serving.planner, sum(map(len, request.texts))
+        planner, size = call.serving.planner, sum(map(len, [*request.texts, *(request.glossary or {})]))
         cells = Cells(self.settings.max_attention_cells)
         work = await maybe_in_thread(
             size, lambda: Work(_plans(planner, request, protected), request, call.deadline, cells)

@@ -8,6 +8,7 @@
     ├── NotFound            404  not_found            no such route
     ├── UnknownModel        404  unknown_model
     ├── UnknownDirection    404  unknown_direction
+    ├── UnknownGlossary     404  unknown_glossary
     ├── MethodNotAllowed    405  method_not_allowed
     ├── BodyTimeout         408  body_timeout         Connection: close
     ├── TooLarge            413  too_large
@@ -39,7 +40,7 @@ logger = logging.getLogger("attentive")
 MAX_MESSAGE = 300
 """Code points of a message: it may quote the request, which may be long."""
 
-DEEPL_PREFIX = "/v2/"
+DEEPL_PREFIXES = ("/v2/", "/v3/")
 LIBRETRANSLATE_PATHS = frozenset({"/translate", "/detect", "/languages", "/frontend/settings", "/health"})
 DIALECT_STATUS = {"unauthorized": 403, "unknown_model": 400, "unknown_direction": 400, "invalid_request": 400}
 """Where the status that clients of DeepL and LibreTranslate expect is another: both know the same."""
@@ -90,6 +91,10 @@ class UnknownModel(ServiceError):
 
 class UnknownDirection(ServiceError):
     status, code = 404, "unknown_direction"
+
+
+class UnknownGlossary(ServiceError):
+    status, code = 404, "unknown_glossary"
 
 
 class MethodNotAllowed(ServiceError):
@@ -184,7 +189,7 @@ def response(error: ServiceError, request_id: str, path: str) -> JSONResponse:
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     status, content = error.status, body(error, request_id)
-    if path.startswith(DEEPL_PREFIX):
+    if path.startswith(DEEPL_PREFIXES):
         status = DIALECT_STATUS.get(error.code, status)
         content = {"message": content["message"], "detail": error.code}
     elif path in LIBRETRANSLATE_PATHS:

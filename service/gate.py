@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
 from service import errors, metrics
+from service.glossaries import check_terms
 from service.schemas.request import TranslateRequest
 from service.settings import Settings
 
@@ -122,8 +123,4 @@ def check_limits(request: TranslateRequest, limits: Settings) -> None:
         raise errors.TooLarge(f"a request takes at most {limits.max_texts} texts", field="text")
     for index, text in enumerate(request.texts):
         check_text(text, limits, "text" if isinstance(request.text, str) else f"text[{index}]")
-    glossary = request.glossary or {}
-    if len(glossary) > limits.max_glossary_terms:
-        raise errors.TooLarge(f"a glossary has at most {limits.max_glossary_terms} terms", field="glossary")
-    if any(len(term) > limits.max_term_chars for pair in glossary.items() for term in pair):
-        raise errors.TooLarge(f"a term has at most {limits.max_term_chars} characters", field="glossary")
+    check_terms(request.glossary or {}, limits, "glossary")

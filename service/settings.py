@@ -65,9 +65,17 @@ class Settings(BaseSettings):
         "Pages need these matrices too, and attention through a third language needs them for each half of the way",
     )
     max_html_depth: int = Field(default=200, ge=1, le=256, description="Elements nested in one another in a page")
-    max_glossary_terms: int = Field(default=100, ge=1, description="Terms in the glossary of one request")
+    max_glossary_terms: int = Field(
+        default=5000, ge=1, description="Terms in the glossary of one request, and in one dictionary of a kept one"
+    )
     max_term_chars: int = Field(
         default=100, ge=1, description="Code points in a term of a glossary, and in its translation"
+    )
+    glossaries_file: str = Field(
+        default="", description="SQLite file that glossaries made through DeepL's API are kept in; empty: none are kept"
+    )
+    max_glossaries: int = Field(
+        default=1000, ge=1, description="Glossaries kept for a key, or without keys for all callers together"
     )
     max_beam_size: int = Field(default=8, ge=1, le=8, description="Widest beam; alternatives widen it")
     max_request_sentences: int = Field(
@@ -125,6 +133,11 @@ class Settings(BaseSettings):
     def keys(self) -> Path | None:
         """``keys_file``, absolute."""
         return ROOT / self.keys_file if self.keys_file else None
+
+    @property
+    def glossaries(self) -> Path | None:
+        """``glossaries_file``, absolute."""
+        return ROOT / self.glossaries_file if self.glossaries_file else None
 
     @cached_property
     def decode_threads(self) -> int:

@@ -12,7 +12,8 @@ from tests.served import Server, serve
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The shipped packages behind the real server, which turns nobody away for being slow on a busy machine."""
-    with serve(tmp_path_factory.mktemp("bentoml"), latency_objective_ms=0) as server:
+    home = tmp_path_factory.mktemp("bentoml")
+    with serve(home, latency_objective_ms=0, glossaries_file=home / "glossaries.sqlite") as server:
         yield server
 
 

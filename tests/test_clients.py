@@ -6,6 +6,7 @@ import threading
 import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import deepl
@@ -13,6 +14,7 @@ import pytest
 import uvicorn
 from deep_translator import DeeplTranslator, LibreTranslator, constants
 from deep_translator.exceptions import AuthorizationException, ServerException
+from deepl.api_data import MultilingualGlossaryDictionaryEntries
 from libretranslatepy import LibreTranslateAPI
 
 from service import access
@@ -126,7 +128,7 @@ def test_deepl_xml(official: deepl.DeepLClient) -> None:
         ({"target_lang": "FR", "formality": deepl.Formality.LESS}, "formality"),
         ({"target_lang": "FR", "tag_handling": "xml"}, "not well-formed"),
         ({"target_lang": "FR", "ignore_tags": "x"}, "ignore_tags"),
-        ({"target_lang": "FR", "source_lang": "EN", "glossary": "3af5"}, "glossary_id"),
+        ({"target_lang": "FR", "source_lang": "EN", "glossary": "3/5"}, "glossary_id"),
         ({"target_lang": "FR", "custom_instructions": ["Be brief."]}, "custom_instructions"),
     ],
 )
@@ -136,9 +138,44 @@ def test_deepl_reads_refusals(official: deepl.DeepLClient, options: dict[str, An
     assert caught.value.http_status_code == 400
 
 
-def test_deepl_has_no_glossaries(official: deepl.DeepLClient) -> None:
-    with pytest.raises(deepl.GlossaryNotFoundException, match="no such route"):
-        official.get_glossary("3af5")
+def test_deepl_glossaries(official: deepl.DeepLClient) -> None:
+    terms = {"garden": "potager", "children": "gamins"}
+    glossary = official.create_glossary("Outdoors", "EN", "FR", terms)
+    assert (glossary.ready, glossary.entry_count, glossary.source_lang, glossary.target_lang) == (True, 2, "EN", "FR")
+    assert glossary.creation_time <= datetime.now(UTC)
+    found = official.translate_text_with_glossary(ENGLISH, glossary)
+    assert "gamins" in one(found).text
+    assert "potager" in one(found).text
+    assert official.get_glossary(glossary.glossary_id).name == "Outdoors"
+    assert official.get_glossary_entries(glossary) == terms
+    assert glossary.glossary_id in [each.glossary_id for each in official.list_glossaries()]
+    official.delete_glossary(glossary)
+    with pytest.raises(deepl.GlossaryNotFoundException, match="no such glossary"):
+        official.get_glossary_entries(glossary)
+    with pytest.raises(deepl.DeepLException, match="no such glossary"):
+        official.translate_text(ENGLISH, source_lang="EN", target_lang="FR", glossary=glossary)
+    pairs = {(each.source_lang, each.target_lang) for each in official.get_glossary_languages()}
+    assert {("en", "fr"), ("fr", "de")} <= pairs
+
+
+def test_deepl_glossaries_of_several_languages(official: deepl.DeepLClient) -> None:
+    dictionary = MultilingualGlossaryDictionaryEntries
+    there, back = dictionary("EN", "FR", {"garden": "potager"}), dictionary("FR", "EN-GB", {"jardin": "backyard"})
+    glossary = official.create_multilingual_glossary("Both ways", [there, back])
+    found = one(official.translate_text(FRENCH, source_lang="FR", target_lang="EN-GB", glossary=glossary))
+    assert "backyard" in found.text
+    more = official.update_multilingual_glossary_dictionary(glossary, dictionary("EN", "FR", {"children": "gamins"}))
+    assert [each.entry_count for each in more.dictionaries] == [2, 1]
+    official.replace_multilingual_glossary_dictionary(glossary, dictionary("EN", "FR", {"play": "jouer"}))
+    (written,) = official.get_multilingual_glossary_entries(glossary, "EN", "FR").dictionaries
+    assert str(written.entries) == "play\tjouer"  # the client hands on the text that it is typed as a dictionary
+    official.delete_multilingual_glossary_dictionary(glossary, source_lang="EN", target_lang="FR")
+    renamed = official.update_multilingual_glossary_name(glossary, "One way")
+    assert (renamed.name, [each.source_lang for each in renamed.dictionaries]) == ("One way", ["FR"])
+    assert renamed.glossary_id in [each.glossary_id for each in official.list_multilingual_glossaries()]
+    official.delete_multilingual_glossary(glossary)
+    with pytest.raises(deepl.GlossaryNotFoundException):
+        official.get_multilingual_glossary(glossary.glossary_id)
 
 
 def test_deepl_lists(official: deepl.DeepLClient) -> None:

@@ -338,8 +338,13 @@ SAID_BEYOND_SCHEMA = (
     "Input is for format xml only",
     "Input is for tag_handling xml only",
     "not well-formed XML",
+    "entries: ",
+    "dictionaries: two",
+    "A name has no control characters",
+    "Input needs source_lang",
 )
-"""So do which languages there are, what options of XML are for, and XML itself: the status depends on the API."""
+"""So do which languages there are, what options of XML are for, XML itself, and terms as text: the status depends on
+the API."""
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "40"))
 """Generated requests for each operation and phase: as many as there is time for."""

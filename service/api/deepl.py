@@ -1,11 +1,13 @@
 """DeepL's API for texts: applications that speak it need another URL, and nothing else."""
 
+import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
+from service import errors
 from service.access import Caller
 from service.api.dialects import (
     WARNINGS,
@@ -20,8 +22,9 @@ from service.api.dialects import (
     refusals,
 )
 from service.api.native import Core, unless_disconnected
+from service.glossaries import Glossaries
 from service.languages import NAMES
-from service.schemas.reply import Reply
+from service.schemas.reply import Reply, Translation
 from service.schemas.request import Strings, TranslateRequest, XmlOptions
 from service.text.segment import Mode
 
@@ -93,7 +96,11 @@ class DeepLQuery(DeepLParameters):
     )
     context: str | None = Field(default=None, description="Accepted, and without effect")
     show_billed_characters: Flag | None = False
-    glossary_id: Unsupported = None
+    glossary_id: str | None = Field(
+        default=None,
+        pattern="^[0-9A-Za-z-]{0,64}$",
+        description="As `/v2/glossaries` and `/v3/glossaries` give it; needs `source_lang`",
+    )
     glossary_ids: Unsupported = None
     style_id: Unsupported = None
     translation_memory_id: Unsupported = None
@@ -105,6 +112,13 @@ class DeepLQuery(DeepLParameters):
         if value and info.data.get("tag_handling", "xml") != "xml":
             raise PydanticCustomError("xml_only", "Input is for tag_handling xml only")
         return value
+
+    @field_validator("glossary_id")
+    @classmethod
+    def _check_glossary(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and info.data.get("source_lang") is None:
+            raise PydanticCustomError("source_lang_needed", "Input needs source_lang")
+        return value or None
 
     @property
     def xml(self) -> XmlOptions | None:
@@ -160,12 +174,12 @@ router = APIRouter(prefix="/v2", tags=["DeepL"])
     DeepLQuery,
     {"text": ["I drink milk."], "source_lang": "EN", "target_lang": "FR"},
     response_model=DeepLReply,
-    responses=refusals(DeepLError, 400, 403, 408, 413, 429, 503, 504),
+    responses=refusals(DeepLError, 400, 403, 404, 408, 413, 429, 503, 504),
 )
 async def translate(request: Request, translator: Core) -> Response:
     """Translate texts. Parameters of DeepL's that are not listed are passed over."""
     query, caller = await read(request, DeepLQuery)
-    languages = translator.languages()
+    languages, owner = translator.languages(), account(request, caller)
     split = SPLIT[query.split_sentences or "1"]
     wanted = TranslateRequest(
         text=[query.text] if isinstance(query.text, str) else query.text,
@@ -175,14 +189,21 @@ async def translate(request: Request, translator: Core) -> Response:
         format=query.tag_handling or "text",
         xml=query.xml,
     )
+    if query.glossary_id and wanted.source:
+        store: Glossaries = request.app.state.glossaries
+        pair = wanted.source, wanted.target
+        terms = await asyncio.to_thread(store.terms, owner, query.glossary_id, pair)
+        if terms is None:
+            raise errors.InvalidRequest("glossary_id: it has no dictionary for these languages", field="glossary_id")
+        wanted = wanted.model_copy(update={"glossary": terms})
     done = await unless_disconnected(request, translator.translate(wanted))
-    request.app.state.deepl_characters[_account(request, caller)] += sum(map(len, wanted.texts))
+    request.app.state.deepl_characters[owner] += sum(map(len, wanted.texts))
     translations = [
         DeepLTranslation(
             detected_source_language=found.source.upper(),
             text=found.text,
             billed_characters=len(text) if query.show_billed_characters else None,
-            warnings=found.warnings or None,
+            warnings=[*found.warnings, *_not_honoured(found)] or None,
         )
         for text, found in zip(wanted.texts, done.translations, strict=True)
     ]
@@ -217,10 +238,19 @@ async def languages(request: Request, translator: Core) -> list[DeepLLanguage]:
 async def usage(request: Request) -> DeepLUsage:
     """How much the caller's key has been used for; without keys, how much has been translated for all."""
     _, caller = await read(request, DeepLParameters)
-    characters = request.app.state.deepl_characters[_account(request, caller)]
+    characters = request.app.state.deepl_characters[account(request, caller)]
     return DeepLUsage(character_count=characters, character_limit=UNLIMITED)
 
 
-def _account(request: Request, caller: Caller) -> str:
-    """Callers without keys are one: they are their addresses, and nobody knows how many of those there will be."""
+def _not_honoured(found: Translation) -> list[str]:
+    """What the native API says of each term."""
+    terms = (term for term in found.glossary or [] if not term.honoured)
+    return [f"the term {term.source!r} could not be translated as {term.target!r}" for term in terms]
+
+
+def account(request: Request, caller: Caller) -> str:
+    """Whose usage is counted, and whose glossaries are kept.
+
+    Callers without keys are one: they are their addresses, and nobody knows how many of those there will be.
+    """
     return "" if request.app.state.access.keys is None else caller.name

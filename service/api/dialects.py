@@ -28,6 +28,7 @@ WARNINGS = "Those of the native API, as that a translation was cut; only where t
 REFUSALS = {
     400: "The request is wrong, or no model has the two languages",
     403: "The key is missing or wrong",
+    404: "There is no such glossary, or not for the key",
     408: "The body did not come in time",
     413: "The body, the list or a text is too large",
     429: "Too much at once: see Retry-After",
@@ -176,8 +177,6 @@ def get_and_post(
     """A decorator: :func:`read` finds the endpoint's parameters in the query string of a GET, or the body of a POST."""
 
     def add(endpoint: Endpoint) -> Endpoint:
-        # One route answers, so that a refusal's Allow names both methods; each is described by one of its own.
-        router.add_api_route(path, endpoint, methods=["GET", "POST"], include_in_schema=False, **options)
         router.add_api_route(path, endpoint, methods=["GET"], openapi_extra=in_query(model), **options)
         router.add_api_route(path, endpoint, methods=["POST"], openapi_extra=in_body(model, **example), **options)
         return endpoint

@@ -102,6 +102,7 @@ def test_where_sentences_end(client: Client, engine: EchoEngine, tokenizer: Toke
         {"source_lang": None},
         {"split_sentences": None, "preserve_formatting": None, "show_billed_characters": None},
         {"glossary_id": None},
+        {"glossary_id": ""},
         {"ignore_tags": []},
         {"model_type": "quality_optimized", "outline_detection": False, "enable_beta_languages": True},
     ],
@@ -130,7 +131,8 @@ def test_what_is_accepted(client: Client, change: dict[str, Any]) -> None:
         ({"tag_handling": "sgml"}, 400, "invalid_request"),
         ({"preserve_formatting": "maybe"}, 400, "invalid_request"),
         ({"show_billed_characters": 1}, 400, "invalid_request"),
-        ({"glossary_id": "def3a26b"}, 400, "invalid_request"),
+        ({"glossary_id": "no/id"}, 400, "invalid_request"),
+        ({"glossary_id": "def3a26b"}, 404, "unknown_glossary"),
         ({"glossary_ids": ["def3a26b"]}, 400, "invalid_request"),
         ({"custom_instructions": ["Be brief."]}, 400, "invalid_request"),
         ({"ignore_tags": ["x"]}, 400, "invalid_request"),
@@ -182,7 +184,7 @@ def test_what_is_not_translated_in_xml(client: Client, engine: EchoEngine, liste
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/v2/glossaries", 404, "not_found"),
+        ("GET", "/v2/glossary", 404, "not_found"),
         ("POST", "/v2/document", 404, "not_found"),
         ("DELETE", "/v2/translate", 405, "method_not_allowed"),
         ("PUT", "/v2/usage", 405, "method_not_allowed"),
