@@ -26,8 +26,6 @@ CREATE TABLE IF NOT EXISTS dictionary (
     PRIMARY KEY (glossary, source, target)
 );
 """
-
-
 PUT = """
 INSERT INTO dictionary VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET size = excluded.size, terms = excluded.terms
@@ -65,9 +63,7 @@ class Glossaries:
 
     @contextmanager
     def _open(self, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-        """A transaction. Raises :class:`service.errors.InvalidRequest` where there is no file to ``write`` to."""
-        if write and self.file is None:
-            raise errors.InvalidRequest("this server keeps no glossaries: ATTENTIVE_GLOSSARIES_FILE is not set")
+        """A transaction. Without a file it finds nothing."""
         with closing(sqlite3.connect(self.file or ":memory:", isolation_level=None)) as database:
             database.executescript(f"PRAGMA foreign_keys = ON; {SCHEMA}")
             database.execute("BEGIN IMMEDIATE" if write else "BEGIN")
@@ -81,7 +77,7 @@ class Glossaries:
             return [_find(database, owner, id_) for (id_,) in ids]
 
     def find(self, owner: str, id_: str) -> Kept:
-        """Raises :class:`service.errors.UnknownGlossary`, as all that follow do."""
+        """Raises :class:`service.errors.UnknownGlossary`, as all do that are given an id."""
         with self._open() as database:
             return _find(database, owner, id_)
 
@@ -92,7 +88,11 @@ class Glossaries:
             return _terms(database, id_, pair)
 
     def add(self, owner: str, name: str, dictionaries: Mapping[Pair, Terms]) -> Kept:
-        """Raises :class:`service.errors.TooLarge` where the owner has as many as there may be, or one is too long."""
+        """Raises :class:`service.errors.InvalidRequest` where there is no file to keep it in, and
+        :class:`service.errors.TooLarge` where the owner has as many as there may be, or it is too long.
+        """
+        if self.file is None:
+            raise errors.InvalidRequest("this server keeps no glossaries: ATTENTIVE_GLOSSARIES_FILE is not set")
         most = self.settings.max_glossaries
         with self._open(write=True) as database:
             if database.execute("SELECT count(*) FROM glossary WHERE owner = ?", (owner,)).fetchone()[0] >= most:
@@ -125,7 +125,7 @@ class Glossaries:
 
     def remove(self, owner: str, id_: str, pair: Pair | None = None) -> None:
         """All of it, or the dictionary of these languages, which must be there."""
-        with self._open(write=self.file is not None) as database:
+        with self._open(write=True) as database:
             kept = _find(database, owner, id_)
             if pair is None:
                 database.execute("DELETE FROM glossary WHERE id = ?", (id_,))

@@ -116,6 +116,8 @@ def test_without_a_file_there_are_none() -> None:
         store.find("ann", "x")
     with pytest.raises(errors.UnknownGlossary):
         store.remove("ann", "x")
+    with pytest.raises(errors.UnknownGlossary):
+        store.change("ann", "x", {EN_FR: {"a": "b"}})
     with pytest.raises(errors.InvalidRequest, match="ATTENTIVE_GLOSSARIES_FILE"):
         store.add("ann", "x", {EN_FR: {"a": "b"}})
 
