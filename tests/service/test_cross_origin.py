@@ -52,9 +52,10 @@ def test_a_page_of_another_origin_may_not(answer) -> None:
     assert "access-control-allow-origin" not in answer(PAGE, origin="https://evil.example").headers
 
 
-def test_a_browser_that_asks_first_is_told_what_it_may_send(answer) -> None:
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+def test_a_browser_that_asks_first_is_told_what_it_may_send(answer, method: str) -> None:
     asked = {
-        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Method": method,
         "Access-Control-Request-Headers": "content-type, authorization",
     }
     found = answer(PAGE, "OPTIONS", **asked)
