@@ -133,13 +133,17 @@ class Glossaries:
                 key = (id_, *pair)
                 database.execute("DELETE FROM dictionary WHERE glossary = ? AND source = ? AND target = ?", key)
             else:
-                raise errors.UnknownGlossary(f"the glossary has no dictionary from {pair[0]} to {pair[1]}")
+                raise no_dictionary(pair)
 
     def _put(self, database: sqlite3.Connection, id_: str, dictionaries: Mapping[Pair, Terms]) -> None:
         for pair, terms in dictionaries.items():
             check_terms(terms, self.settings, "entries")
             row = (id_, *pair, len(terms), json.dumps(terms))
             database.execute(PUT, row)
+
+
+def no_dictionary(pair: Pair) -> errors.UnknownGlossary:
+    return errors.UnknownGlossary(f"the glossary has no dictionary from {pair[0]} to {pair[1]}")
 
 
 def _find(database: sqlite3.Connection, owner: str, id_: str) -> Kept:

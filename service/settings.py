@@ -132,17 +132,21 @@ class Settings(BaseSettings):
     @property
     def keys(self) -> Path | None:
         """``keys_file``, absolute."""
-        return ROOT / self.keys_file if self.keys_file else None
+        return _absolute(self.keys_file)
 
     @property
     def glossaries(self) -> Path | None:
         """``glossaries_file``, absolute."""
-        return ROOT / self.glossaries_file if self.glossaries_file else None
+        return _absolute(self.glossaries_file)
 
     @cached_property
     def decode_threads(self) -> int:
         """``threads``, or the cores that this process may use: those it is bound to, or fewer in a container."""
         return self.threads or cpu_count()
+
+
+def _absolute(path: str) -> Path | None:
+    return ROOT / path if path else None
 
 
 def unknown(environment: Iterable[str]) -> list[str]:

@@ -27,7 +27,7 @@ from service.api.glossary_models import (
 )
 from service.api.native import Core
 from service.core import Translator
-from service.glossaries import Glossaries, Pair
+from service.glossaries import Glossaries, Pair, no_dictionary
 from service.text import entries
 
 TSV = "text/tab-separated-values"
@@ -77,8 +77,7 @@ def terms_of(given: Sequence[Dictionary | NewGlossary], translator: Translator) 
     found: dict[Pair, dict[str, str]] = {}
     for each in given:
         source, target = (base_language(code, languages) for code in (each.source_lang, each.target_lang))
-        if not any(served.code == source and target in served.targets for served in languages):
-            raise errors.UnknownDirection(f"no model translates from {source!r} to {target!r}")
+        translator.registry.pivot(None, source, target)  # refuses what no way leads to
         if (source, target) in found:
             raise errors.InvalidRequest(f"dictionaries: two of them from {source} to {target}", field="dictionaries")
         try:
@@ -171,7 +170,7 @@ async def written(glossary_id: str, pair: InQuery, owner: Owner, store: Store) -
     """The terms of a dictionary."""
     terms = await asyncio.to_thread(store.terms, owner, glossary_id, pair)
     if terms is None:
-        raise errors.UnknownGlossary(f"the glossary has no dictionary from {pair[0]} to {pair[1]}")
+        raise no_dictionary(pair)
     source, target = pair
     return WrittenDictionaries(
         dictionaries=[Written(source_lang=source, target_lang=target, entries=entries.write(terms))]

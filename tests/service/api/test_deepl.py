@@ -10,6 +10,7 @@ from service import access
 from service.api import deepl
 from service.reply import TRUNCATED
 from service.text.tokens import Tokenizer
+from tests.service.api.refusals import refused_by_deepl as refused
 from tests.service.fakes import Client, EchoEngine, model, started
 from tests.service.speaking import CuttingEngine
 
@@ -24,12 +25,6 @@ def ask(client: Client, **changes: Any) -> Any:
 def texts(answer: Any) -> list[str]:
     assert answer.status_code == 200, answer.text
     return [each["text"] for each in answer.json()["translations"]]
-
-
-def refused(answer: Any) -> tuple[int, str]:
-    assert set(answer.json()) == {"message", "detail"}
-    assert answer.headers["X-Request-ID"]
-    return answer.status_code, answer.json()["detail"]
 
 
 def test_the_reply(client: Client) -> None:

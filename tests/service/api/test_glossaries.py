@@ -6,6 +6,7 @@ import pytest
 
 from service import access
 from service.text.tokens import Tokenizer
+from tests.service.api.refusals import refused_by_deepl as refused
 from tests.service.fakes import Client, EchoEngine, model, started
 
 ONE = {"name": "Animals", "source_lang": "EN", "target_lang": "fr", "entries": "cat\tmatou", "entries_format": "tsv"}
@@ -27,11 +28,6 @@ def ask(client: Client, method: str, path: str, **options: Any) -> Any:
 
 def made(client: Client, **changes: Any) -> str:
     return str(ask(client, "POST", "/v2/glossaries", json=ONE | changes)["glossary_id"])
-
-
-def refused(answer: Any) -> tuple[int, str]:
-    assert set(answer.json()) == {"message", "detail"}
-    return answer.status_code, answer.json()["detail"]
 
 
 def test_a_glossary_from_its_making_to_its_end(client: Client) -> None:
